@@ -1,0 +1,80 @@
+package asm
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// DecodeBF16 writes the little-endian bfloat16 values of src to dst, exactly.
+//
+//	for i := range dst {
+//		dst[i] = frombits(uint32(src[2*i])<<16 | uint32(src[2*i+1])<<24)
+//	}
+func DecodeBF16(dst []float32, src []byte) {
+	src = src[:2*len(dst)]
+	for i := range dst {
+		dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src[2*i:])) << 16)
+	}
+}
+
+// DecodeF16 writes the little-endian IEEE 754 half-precision values of src to
+// dst, exactly; a signalling NaN becomes the quiet NaN of the same payload.
+func DecodeF16(dst []float32, src []byte) {
+	src = src[:2*len(dst)]
+	for i := range dst {
+		dst[i] = f16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
+	}
+}
+
+// EncodeBF16 writes src to dst as little-endian bfloat16, rounded to nearest
+// even; a NaN becomes a quiet NaN with the upper bits of its payload.
+func EncodeBF16(dst []byte, src []float32) {
+	dst = dst[:2*len(src)]
+	for i, v := range src {
+		b := math.Float32bits(v)
+		if v != v {
+			b |= 1 << 22
+		} else {
+			b += 0x7fff + b>>16&1
+		}
+		binary.LittleEndian.PutUint16(dst[2*i:], uint16(b>>16))
+	}
+}
+
+// EncodeF16 writes src to dst as little-endian IEEE 754 half precision, rounded
+// to nearest even, overflow to Inf and underflow to denormals and zero; a NaN
+// becomes a quiet NaN with the upper bits of its payload.
+func EncodeF16(dst []byte, src []float32) {
+	dst = dst[:2*len(src)]
+	for i, v := range src {
+		binary.LittleEndian.PutUint16(dst[2*i:], f32ToF16(v))
+	}
+}
+
+func f16ToF32(h uint16) float32 {
+	sign, exp, man := uint32(h&0x8000)<<16, uint32(h>>10&31), uint32(h&0x3ff)
+	switch {
+	case exp == 31 && man != 0:
+		return math.Float32frombits(sign | 0x7fc00000 | man<<13)
+	case exp == 31:
+		return math.Float32frombits(sign | 0x7f800000)
+	case exp == 0: // zero and denormals: man · 2^-24 is exact in F32
+		return math.Float32frombits(sign | math.Float32bits(float32(man)*0x1p-24))
+	}
+	return math.Float32frombits(sign | (exp+112)<<23 | man<<13)
+}
+
+func f32ToF16(v float32) uint16 {
+	b := math.Float32bits(v)
+	sign, b := uint16(b>>16&0x8000), b&0x7fffffff
+	switch {
+	case b > 0x7f800000:
+		return sign | 0x7e00 | uint16(b>>13&0x3ff)
+	case b >= 0x477ff000: // 65520 and above round to Inf
+		return sign | 0x7c00
+	case b < 0x38800000: // below 2^-14: the addition rounds to a multiple of 2^-24
+		return sign | uint16(math.Float32bits(math.Float32frombits(b)+0.5)-0x3f000000)
+	}
+	b += 0xfff + b>>13&1
+	return sign | uint16((b-112<<23)>>13)
+}
