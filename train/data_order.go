@@ -1,0 +1,177 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"math/bits"
+	"math/rand/v2"
+)
+
+// Batch is what one forward and backward pass takes: B rows of T tokens, in
+// row-major order. Rows shorter than T are filled up on the right with token 0
+// and label Ignore; under causal attention what stands behind a row's end
+// changes nothing before it.
+type Batch struct {
+	B, T   int
+	IDs    []int32 // [B, T]
+	Labels []int32 // [B, T], unshifted
+	Lines  []int   // the lines of the file that the rows are
+}
+
+// Targets returns the number of positions of the batch that have a loss.
+func (b *Batch) Targets() int {
+	n := 0
+	for i, l := range b.Labels {
+		if l != Ignore && i%b.T != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// NewBatch pads the examples to the longest of them.
+func NewBatch(examples []*Example) Batch {
+	b := Batch{B: len(examples)}
+	for _, e := range examples {
+		b.T = max(b.T, len(e.IDs))
+	}
+	b.IDs = make([]int32, b.B*b.T)
+	b.Labels = make([]int32, b.B*b.T)
+	for i := range b.Labels {
+		b.Labels[i] = Ignore
+	}
+	for i, e := range examples {
+		copy(b.IDs[i*b.T:], e.IDs)
+		copy(b.Labels[i*b.T:], e.Labels)
+		b.Lines = append(b.Lines, e.Line)
+	}
+	return b
+}
+
+// Step is the data of one optimizer step.
+type Step struct {
+	Number  int     // from 1
+	Epoch   int     // from 0
+	Batches []Batch // one, or as many as are accumulated
+	Targets int     // positions with a loss in all of them: what the loss is the mean over
+}
+
+// Loader puts examples into steps as transformers' Trainer does: an epoch is
+// every example once, cut into batches of Batch, and Accumulate batches are a
+// step. The last batch of an epoch and its last step may be short; the next
+// epoch begins with a new step.
+type Loader struct {
+	Examples   []Example
+	Batch      int    // rows of a batch
+	Accumulate int    // batches of a step
+	Shuffle    bool   // a new order each epoch; otherwise the order of the file
+	Seed       uint64 // the orders follow from it and the epoch alone
+}
+
+// StepsPerEpoch returns ceil(ceil(examples/Batch)/Accumulate).
+func (l *Loader) StepsPerEpoch() int {
+	batches := (len(l.Examples) + l.Batch - 1) / l.Batch
+	return (batches + l.Accumulate - 1) / l.Accumulate
+}
+
+// order returns the examples of an epoch in the order in which it takes them.
+func (l *Loader) order(epoch int) []int {
+	p := make([]int, len(l.Examples))
+	for i := range p {
+		p[i] = i
+	}
+	if !l.Shuffle {
+		return p
+	}
+	// Fisher-Yates on the PCG stream, which Go keeps stable between releases;
+	// the high word of a 64×64-bit product is a number below n, with a bias of
+	// at most n/2⁶⁴.
+	r := rand.NewPCG(l.Seed, uint64(epoch))
+	for n := len(p) - 1; n > 0; n-- {
+		k, _ := bits.Mul64(r.Uint64(), uint64(n)+1)
+		p[n], p[k] = p[k], p[n]
+	}
+	return p
+}
+
+// rows yields the examples of each of the first n steps, batch by batch.
+func (l *Loader) rows(n int) iter.Seq2[int, [][]*Example] {
+	return func(yield func(epoch int, batches [][]*Example) bool) {
+		if len(l.Examples) == 0 {
+			return
+		}
+		for epoch, done := 0, 0; done < n; epoch++ {
+			order := l.order(epoch)
+			for len(order) > 0 && done < n {
+				var step [][]*Example
+				for len(step) < l.Accumulate && len(order) > 0 {
+					m := min(l.Batch, len(order))
+					batch := make([]*Example, m)
+					for i, x := range order[:m] {
+						batch[i] = &l.Examples[x]
+					}
+					step, order = append(step, batch), order[m:]
+				}
+				done++
+				if !yield(epoch, step) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Check reports settings that are out of range, and the first of n steps that
+// has no position with a loss: its mean would be 0/0.
+func (l *Loader) Check(n int) error {
+	switch {
+	case l.Batch < 1:
+		return fmt.Errorf("batch is %d, want at least 1", l.Batch)
+	case l.Accumulate < 1:
+		return fmt.Errorf("accumulate is %d, want at least 1", l.Accumulate)
+	case len(l.Examples) == 0:
+		return errors.New("no examples")
+	}
+	number := 0
+	for _, batches := range l.rows(n) {
+		number++
+		targets := 0
+		var lines []int
+		for _, b := range batches {
+			for _, e := range b {
+				targets += e.Targets()
+				lines = append(lines, e.Line)
+			}
+		}
+		if targets == 0 {
+			what := "line"
+			if len(lines) > 1 {
+				what = "lines"
+			}
+			shown := fmt.Sprint(lines[:min(len(lines), 8)])
+			return fmt.Errorf("%s %s: nothing to learn in step %d: no label behind the first token is left after cutting",
+				what, shown[1:len(shown)-1], number)
+		}
+	}
+	return nil
+}
+
+// Steps yields the first n steps, going round the epochs.
+func (l *Loader) Steps(n int) iter.Seq[Step] {
+	return func(yield func(Step) bool) {
+		number := 0
+		for epoch, batches := range l.rows(n) {
+			number++
+			s := Step{Number: number, Epoch: epoch}
+			for _, b := range batches {
+				batch := NewBatch(b)
+				s.Targets += batch.Targets()
+				s.Batches = append(s.Batches, batch)
+			}
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
