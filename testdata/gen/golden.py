@@ -2,6 +2,10 @@
 
 The writer is not safetensors.torch.save_file because that one writes the
 metadata in the order of a hash table: the same run twice would give two files.
+
+A generator imports this module before any other: it moves this folder to the
+end of sys.path, so that a script here called gguf.py or safetensors.py does
+not hide the package of that name.
 """
 
 import hashlib
@@ -11,10 +15,13 @@ import pathlib
 import struct
 import sys
 
+_HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:] = [p for p in sys.path if pathlib.Path(p).resolve() != _HERE] + [str(_HERE)]
+
 import numpy as np
 import torch
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = _HERE.parent
 MODEL = ROOT / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 _NAMES = {
@@ -30,6 +37,9 @@ _NAMES = {
 def setup(seed):
     """Deterministic torch on the CPU: one place for what every generator needs."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed)

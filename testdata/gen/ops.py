@@ -12,6 +12,8 @@ Tensors are F32 (ids, labels, lengths and positions I32):
 The metadata key "attrs" is a JSON object: the op's name and its constants.
 """
 
+import golden  # first: it mends sys.path
+
 import functools
 import json
 import math
@@ -20,8 +22,6 @@ import torch
 import torch.nn.functional as F
 from transformers import LlamaConfig
 from transformers.models.llama import modeling_llama as llama
-
-import golden
 
 SEED = 20260101
 OUT = golden.ROOT / "ops"
