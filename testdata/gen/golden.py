@@ -15,6 +15,10 @@ import pathlib
 import struct
 import sys
 
+# Sets become lists in PEFT's JSON, in the order of their strings' hashes.
+if os.environ.get("PYTHONHASHSEED") != "0":
+    os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONHASHSEED": "0"})
+
 _HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:] = [p for p in sys.path if pathlib.Path(p).resolve() != _HERE] + [str(_HERE)]
 
