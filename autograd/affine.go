@@ -1,0 +1,89 @@
+package autograd
+
+import "github.com/tenon-ml/tenon/tensor"
+
+// Affine is a matrix with what may be added to it: a bias and a low-rank term.
+type Affine struct {
+	W    *Value // [out, in]
+	Bias *Value // [out], or nil
+
+	A, B  *Value // [r, in] and [out, r], or nil
+	Scale float64
+
+	// Dropout is the probability with which an element of the low-rank term's
+	// input is set to 0, its random stream DropoutKey.
+	Dropout    float64
+	DropoutKey uint64
+}
+
+// Affine returns y = x·Wᵀ + bias + scale·(d·Aᵀ)·Bᵀ, d = dropout(x), the linear
+// layer of Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models"
+// (2021). x is [.., in], y [.., out].
+//
+//	u  = scale·dz·B
+//	dx = dz·W + dropout(u·A)    dW = dzᵀ·x    dbias = Σ dz
+//	dA = uᵀ·d                   dB = scale·dzᵀ·(d·Aᵀ)
+func (x *Value) Affine(a Affine) *Value {
+	xt := x.T.Rows2D()
+	z := xt.MatMulT(a.W.T)
+	if a.Bias != nil {
+		z.AddInPlace(a.Bias.T)
+	}
+	var h tt // d·Aᵀ
+	if a.A != nil {
+		h = a.drop(xt).MatMulT(a.A.T)
+		z.AddMatMul(h, a.B.T, false, true, a.Scale)
+	}
+	inputs := []*Value{x, a.W, a.Bias, a.A, a.B}
+	var keep []tt
+	if a.W.wants() || a.A.wants() {
+		keep = append(keep, xt)
+	}
+	if a.B.wants() {
+		keep = append(keep, h)
+	}
+	shape := append(append(tensor.Shape{}, x.Shape()[:len(x.Shape())-1]...), z.Dim(-1))
+	return recordAll("affine", z.Reshape(shape...), inputs, keep, func(dz tt, want []bool) []tt {
+		return a.grad(dz.Rows2D(), x, xt, h, want)
+	})
+}
+
+// drop returns the input of the low-rank term.
+func (a *Affine) drop(x tt) tt {
+	if a.Dropout == 0 {
+		return x
+	}
+	return dropout(x, a.Dropout, a.DropoutKey)
+}
+
+// grad returns the gradients of Affine with respect to x, W, bias, A and B.
+func (a *Affine) grad(dz tt, x *Value, xt, h tt, want []bool) []tt {
+	dx := make([]tt, 5)
+	var u tt
+	if a.A != nil && (want[0] || want[3]) {
+		u = dz.MatMul(a.B.T).Scale(a.Scale)
+	}
+	if want[0] {
+		g := dz.MatMul(a.W.T)
+		switch {
+		case a.A != nil && a.Dropout != 0:
+			g.AddInPlace(a.drop(u.MatMul(a.A.T)))
+		case a.A != nil:
+			g.AddMatMul(u, a.A.T, false, false, 1)
+		}
+		dx[0] = g.Reshape(x.Shape()...)
+	}
+	if want[1] {
+		dx[1] = dz.MatMulTA(xt)
+	}
+	if want[2] {
+		dx[2] = dz.SumTo(a.Bias.Shape())
+	}
+	if want[3] {
+		dx[3] = u.MatMulTA(a.drop(xt))
+	}
+	if want[4] {
+		dx[4] = dz.MatMulTA(h).Scale(a.Scale)
+	}
+	return dx
+}

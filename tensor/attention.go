@@ -1,0 +1,259 @@
+package tensor
+
+import (
+	"math"
+	"sync"
+
+	"github.com/tenon-ml/tenon/asm"
+)
+
+// Attention is computed in tiles, after Dao et al., "FlashAttention" (2022): a
+// tile of scores lives in a worker's scratch, and no T×T matrix ever exists. The
+// query heads that share a key head are stacked into one tile, so that a block
+// of keys is packed once for all of them. Order and size of the tiles depend on
+// the shape alone.
+const (
+	keyBlock = 64  // keys in a tile
+	maxRows  = 512 // stacked query rows in a tile
+)
+
+// attnTask is what a worker needs for one tile of stacked query rows.
+type attnTask struct {
+	q, dz, o        []float32 // [rows, D] stacked copies and the accumulator
+	s, ds           []float32 // [rows, keyBlock]
+	m, sum, delta   []float32 // per row
+	kgrad, vgrad    []float32 // [keyBlock, D]
+	gemm            []float32
+	g, block, heads int // stacked heads, tokens of a block, heads of q
+}
+
+// scratch keeps the memory of attention tasks between calls.
+var attnScratch = sync.Pool{New: func() any { return new(attnTask) }}
+
+// queryBlock returns the tokens of a query block: fewer where many heads share
+// one key head.
+func (s AttentionShape) queryBlock() int { return max(1, min(64, maxRows/(s.H/s.KV), s.Tq)) }
+
+func newAttnTask(s AttentionShape, grad bool) *attnTask {
+	t := attnScratch.Get().(*attnTask)
+	t.g, t.block, t.heads = s.H/s.KV, s.queryBlock(), s.H
+	rows := t.g * t.block
+	t.q, t.o, t.s = sized(t.q, rows*s.D), sized(t.o, rows*s.D), sized(t.s, rows*keyBlock)
+	t.m, t.sum = sized(t.m, rows), sized(t.sum, rows)
+	t.gemm = sized(t.gemm, asm.GemmScratch())
+	if grad {
+		t.dz, t.ds, t.delta = sized(t.dz, rows*s.D), sized(t.ds, rows*keyBlock), sized(t.delta, rows)
+		t.kgrad, t.vgrad = sized(t.kgrad, keyBlock*s.D), sized(t.vgrad, keyBlock*s.D)
+	}
+	return t
+}
+
+func (t *attnTask) done() { attnScratch.Put(t) }
+
+// bytes returns the scratch that the task holds.
+func (t *attnTask) bytes() int {
+	n := 0
+	for _, s := range [][]float32{t.q, t.dz, t.o, t.s, t.ds, t.m, t.sum, t.delta, t.kgrad, t.vgrad, t.gemm} {
+		n += 4 * cap(s)
+	}
+	return n
+}
+
+func sized(s []float32, n int) []float32 {
+	if cap(s) < n {
+		return make([]float32, n)
+	}
+	return s[:n]
+}
+
+// stack copies the rows t0 ≤ t < t1 of the heads of key head kv, batch row b,
+// from x [B, T, H, D] to dst [g·(t1-t0), D], times a.
+func (t *attnTask) stack(dst, x []float32, s AttentionShape, b, kv, t0, t1 int, a float32) {
+	n := t1 - t0
+	for g := range t.g {
+		for i := range n {
+			src := x[((b*s.Tq+t0+i)*s.H+kv*t.g+g)*s.D:][:s.D]
+			asm.Scale(dst[(g*n+i)*s.D:][:s.D], src, a)
+		}
+	}
+}
+
+// unstack is the inverse of stack: it writes src·a to x.
+func (t *attnTask) unstack(x, src []float32, s AttentionShape, b, kv, t0, t1 int, a float32) {
+	n := t1 - t0
+	for g := range t.g {
+		for i := range n {
+			dst := x[((b*s.Tq+t0+i)*s.H+kv*t.g+g)*s.D:][:s.D]
+			asm.Scale(dst, src[(g*n+i)*s.D:][:s.D], a)
+		}
+	}
+}
+
+// scores sets t.s = q·kᵀ for the keys k0 ≤ j < k1.
+func (t *attnTask) scores(k []float32, s AttentionShape, b, kv, k0, k1, rows int) {
+	mulRows(t.s, keyBlock, t.q, s.D, k[((b*s.Tk+k0)*s.KV+kv)*s.D:], s.KV*s.D, rows, k1-k0, s.D, t.gemm)
+}
+
+// mulRows computes c = a·bᵀ for a [m, k] and b [n, k] with rows ldb apart.
+func mulRows(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, scratch []float32) {
+	if m <= 4 { // too few rows to be worth packing b
+		for i := range m {
+			asm.RowDots(c[i*ldc:][:n], b, ldb, a[i*lda:][:k])
+		}
+		return
+	}
+	asm.Gemm(c, ldc, a, lda, 1, b, 1, ldb, m, n, k, 1, false, scratch)
+}
+
+// visible returns how many of the keys from k0 on query t may see.
+func (s AttentionShape) visible(t, k0, k1 int) int {
+	return max(0, min(s.Tk-s.Tq+t+1, k1)-k0)
+}
+
+func (c *CPU) attention(dst, lse, q, k, v *Tensor, s AttentionShape) {
+	z, l, qs, ks, vs := dst.F32(), lse.F32(), q.F32(), k.F32(), v.F32()
+	bq := s.queryBlock()
+	blocks := (s.Tq + bq - 1) / bq
+	c.workers.Run(s.B*s.KV*blocks, func(task, _ int) {
+		// The last blocks see most keys: they come first.
+		t0 := (blocks - 1 - task%blocks) * bq
+		b, kv := task/blocks/s.KV, task/blocks%s.KV
+		t1 := min(t0+bq, s.Tq)
+		n := t1 - t0
+		t := newAttnTask(s, false)
+		defer t.done()
+		rows := t.g * n
+		t.stack(t.q, qs, s, b, kv, t0, t1, s.Scale)
+		o := t.o[:rows*s.D]
+		clear(o)
+		clear(t.sum)
+		for i := range t.m {
+			t.m[i] = float32(math.Inf(-1))
+		}
+		end := s.visible(t1-1, 0, s.Tk)
+		for k0 := 0; k0 < end; k0 += keyBlock {
+			k1 := min(k0+keyBlock, end)
+			t.scores(ks, s, b, kv, k0, k1, rows)
+			for r := range rows {
+				row := t.s[r*keyBlock:][:k1-k0]
+				see := s.visible(t0+r%n, k0, k1)
+				clear(row[see:])
+				if see == 0 {
+					continue
+				}
+				top := max(t.m[r], asm.Max(row[:see]))
+				if top > t.m[r] {
+					f := float32(math.Exp(float64(t.m[r] - top)))
+					t.sum[r] *= f
+					asm.Scale(o[r*s.D:][:s.D], o[r*s.D:][:s.D], f)
+					t.m[r] = top
+				}
+				t.sum[r] += asm.ExpSubSum(row[:see], row[:see], top)
+			}
+			vb, ld := vs[((b*s.Tk+k0)*s.KV+kv)*s.D:], s.KV*s.D
+			if rows <= 4 {
+				for r := range rows {
+					for j, p := range t.s[r*keyBlock:][:k1-k0] {
+						asm.AddScaled(o[r*s.D:][:s.D], vb[j*ld:][:s.D], p)
+					}
+				}
+			} else {
+				asm.Gemm(o, s.D, t.s, keyBlock, 1, vb, ld, 1, rows, s.D, k1-k0, 1, true, t.gemm)
+			}
+		}
+		for r := range rows {
+			row := o[r*s.D:][:s.D]
+			asm.Scale(row, row, 1/t.sum[r])
+			l[(b*s.H+kv*t.g+r/n)*s.Tq+t0+r%n] = t.m[r] + float32(math.Log(float64(t.sum[r])))
+		}
+		t.unstack(z, o, s, b, kv, t0, t1, 1)
+	})
+}
+
+// attentionGrad computes, with p = exp(scale·q·kᵀ - lse),
+//
+//	dv = pᵀ·dz   dp = dz·vᵀ   ds = p·(dp - Σ dz·z)   dq = scale·ds·k   dk = scale·dsᵀ·q
+//
+// in two passes over the tiles, one by queries (dq) and one by keys (dk, dv), so
+// that no two workers add to one gradient.
+func (c *CPU) attentionGrad(dq, dk, dv, dz, z, lse, q, k, v *Tensor, s AttentionShape) {
+	gq, gk, gv := dq.F32(), dk.F32(), dv.F32()
+	dzs, zs, l := dz.F32(), z.F32(), lse.F32()
+	qs, ks, vs := q.F32(), k.F32(), v.F32()
+	bq := s.queryBlock()
+	ld := s.KV * s.D
+
+	// load stacks a query block and computes Σ dz·z of its rows.
+	load := func(t *attnTask, b, kv, t0, t1 int) (rows int) {
+		n := t1 - t0
+		rows = t.g * n
+		t.stack(t.q, qs, s, b, kv, t0, t1, s.Scale)
+		t.stack(t.dz, dzs, s, b, kv, t0, t1, 1)
+		for r := range rows {
+			h, i := kv*t.g+r/n, t0+r%n
+			t.m[r] = l[(b*s.H+h)*s.Tq+i]
+			t.delta[r] = asm.Dot(t.dz[r*s.D:][:s.D], zs[((b*s.Tq+i)*s.H+h)*s.D:][:s.D])
+		}
+		return rows
+	}
+	// tile sets t.s = p and t.ds = ds for the keys k0 ≤ j < k1.
+	tile := func(t *attnTask, b, kv, t0, rows, k0, k1 int) {
+		n := rows / t.g
+		t.scores(ks, s, b, kv, k0, k1, rows)
+		mulRows(t.ds, keyBlock, t.dz, s.D, vs[((b*s.Tk+k0)*s.KV+kv)*s.D:], ld, rows, k1-k0, s.D, t.gemm)
+		for r := range rows {
+			p, ds := t.s[r*keyBlock:][:k1-k0], t.ds[r*keyBlock:][:k1-k0]
+			see := s.visible(t0+r%n, k0, k1)
+			asm.ExpSubSum(p[:see], p[:see], t.m[r])
+			clear(p[see:])
+			clear(ds[see:])
+			delta := t.delta[r]
+			for j := range see {
+				ds[j] = p[j] * (ds[j] - delta)
+			}
+		}
+	}
+
+	blocks := (s.Tq + bq - 1) / bq
+	c.workers.Run(s.B*s.KV*blocks, func(task, _ int) {
+		t0 := (blocks - 1 - task%blocks) * bq
+		b, kv := task/blocks/s.KV, task/blocks%s.KV
+		t1 := min(t0+bq, s.Tq)
+		t := newAttnTask(s, true)
+		defer t.done()
+		rows := load(t, b, kv, t0, t1)
+		clear(t.o)
+		end := s.visible(t1-1, 0, s.Tk)
+		for k0 := 0; k0 < end; k0 += keyBlock {
+			k1 := min(k0+keyBlock, end)
+			tile(t, b, kv, t0, rows, k0, k1)
+			asm.Gemm(t.o, s.D, t.ds, keyBlock, 1, ks[((b*s.Tk+k0)*s.KV+kv)*s.D:], ld, 1, rows, s.D, k1-k0, 1, true, t.gemm)
+		}
+		t.unstack(gq, t.o, s, b, kv, t0, t1, s.Scale)
+	})
+
+	keyBlocks := (s.Tk + keyBlock - 1) / keyBlock
+	c.workers.Run(s.B*s.KV*keyBlocks, func(task, _ int) {
+		k0 := task % keyBlocks * keyBlock
+		b, kv := task/keyBlocks/s.KV, task/keyBlocks%s.KV
+		k1 := min(k0+keyBlock, s.Tk)
+		t := newAttnTask(s, true)
+		defer t.done()
+		clear(t.kgrad)
+		clear(t.vgrad)
+		// Queries before the first key of the block see none of it.
+		first := max(0, k0-(s.Tk-s.Tq)) / bq * bq
+		for t0 := first; t0 < s.Tq; t0 += bq {
+			t1 := min(t0+bq, s.Tq)
+			rows := load(t, b, kv, t0, t1)
+			tile(t, b, kv, t0, rows, k0, k1)
+			asm.Gemm(t.vgrad, s.D, t.s, 1, keyBlock, t.dz, s.D, 1, k1-k0, s.D, rows, 1, true, t.gemm)
+			asm.Gemm(t.kgrad, s.D, t.ds, 1, keyBlock, t.q, s.D, 1, k1-k0, s.D, rows, 1, true, t.gemm)
+		}
+		for j := range k1 - k0 {
+			at := ((b*s.Tk+k0+j)*s.KV + kv) * s.D
+			copy(gk[at:at+s.D], t.kgrad[j*s.D:])
+			copy(gv[at:at+s.D], t.vgrad[j*s.D:])
+		}
+	})
+}

@@ -1,0 +1,44 @@
+package tensor
+
+func (c *CPU) copyStrided(dst *Tensor, ds []int, src *Tensor, ss []int, shape Shape) {
+	switch {
+	case dst.dt == src.dt && shape.Equal(dst.shape) && shape.Equal(src.shape) && plain(ds, shape) && plain(ss, shape):
+		d, s := dst.Bytes(), src.Bytes()
+		c.ranges(len(d), 8*chunk, func(lo, hi int) { copy(d[lo:hi], s[lo:hi]) })
+	case dst.dt == F32 && src.dt == F32:
+		copyRows(elements[float32](dst), ds, elements[float32](src), ss, shape)
+	case dst.dt == F64 && src.dt == F64:
+		copyRows(elements[float64](dst), ds, elements[float64](src), ss, shape)
+	case dst.dt == F32 && src.dt == F64:
+		copyRows(elements[float32](dst), ds, elements[float64](src), ss, shape)
+	case dst.dt == F64 && src.dt == F32:
+		copyRows(elements[float64](dst), ds, elements[float32](src), ss, shape)
+	case dst.dt == F32 && plain(ds, shape) && plain(ss, shape):
+		d, s := dst.F32(), src.Bytes()
+		block, size := src.dt.Block()
+		c.ranges(len(d)/block, max(chunk/block, 1), func(lo, hi int) {
+			src.dt.Decode(d[lo*block:hi*block], s[lo*size:hi*size])
+		})
+	default:
+		Bad("strided copy from "+src.dt.String()+" to "+dst.dt.String(), "F32 and F64, or a whole tensor to F32", dst, src)
+	}
+}
+
+// plain reports whether the strides are those of a contiguous array.
+func plain(st []int, shape Shape) bool {
+	for i, s := range shape.strides() {
+		if shape[i] != 1 && st[i] != s {
+			return false
+		}
+	}
+	return true
+}
+
+func copyRows[D, S float32 | float64](dst []D, ds []int, src []S, ss []int, shape Shape) {
+	walk(shape, ds, ss, func(do, so, n, dstep, sstep int) {
+		for range n {
+			dst[do] = D(src[so])
+			do, so = do+dstep, so+sstep
+		}
+	})
+}

@@ -1,0 +1,225 @@
+package tensor
+
+import (
+	"fmt"
+	"math/bits"
+	"runtime"
+	"sync"
+	"unsafe"
+)
+
+// CPU is the device that every machine has. Its memory is mapped outside Go's
+// heap and kept in a pool by size class; its kernels run on a pool of workers.
+// It may be used by several goroutines at once.
+type CPU struct {
+	workers *Workers
+	kernels Kernels
+	mem     memory
+}
+
+// NewCPU returns a CPU device that computes with the given number of threads, or
+// with as many as Go may use if threads is 0. Results do not depend on it.
+func NewCPU(threads int) *CPU {
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	c := &CPU{workers: NewWorkers(threads)}
+	c.kernels = c.table()
+	return c
+}
+
+// Name returns "cpu".
+func (c *CPU) Name() string { return "cpu" }
+
+// Threads returns the number of threads that the device computes with.
+func (c *CPU) Threads() int { return c.workers.N() }
+
+// Kernels returns the kernel table.
+func (c *CPU) Kernels() *Kernels { return &c.kernels }
+
+// Sync returns at once: kernels have finished when they return.
+func (c *CPU) Sync() error { return nil }
+
+// Alloc returns memory from the pool, or from the system if the pool has none.
+// Its contents are unspecified.
+func (c *CPU) Alloc(dt DType, n int) (Buffer, error) { return c.mem.get(dt.Bytes(n)) }
+
+// Free gives memory back to the pool.
+func (c *CPU) Free(b Buffer) { c.mem.put(b.(*cpuBuffer)) }
+
+// CopyIn copies src to the beginning of dst.
+func (c *CPU) CopyIn(dst Buffer, src []byte) error {
+	copy(dst.(*cpuBuffer).b, src)
+	return nil
+}
+
+// CopyOut copies the beginning of src to dst.
+func (c *CPU) CopyOut(dst []byte, src Buffer) error {
+	copy(dst, src.(*cpuBuffer).b)
+	return nil
+}
+
+// MemoryStats returns the bytes mapped from the system so far, and how many of
+// them are in use now and were at most.
+func (c *CPU) MemoryStats() (mapped, inUse, peak int) {
+	c.mem.mu.Lock()
+	defer c.mem.mu.Unlock()
+	return c.mem.mapped, c.mem.inUse, c.mem.peak
+}
+
+// Close stops the workers and returns the pool's idle memory to the system.
+func (c *CPU) Close() error {
+	c.workers.Close()
+	return c.mem.trim()
+}
+
+// Trim returns the pool's idle memory to the system.
+func (c *CPU) Trim() error { return c.mem.trim() }
+
+type cpuBuffer struct {
+	b     []byte // the class's size; the first n bytes are used
+	n     int
+	class int
+}
+
+func (b *cpuBuffer) Bytes() int { return b.n }
+
+const (
+	smallest = 256
+	slab     = 1 << 20 // memory mapped at once for small buffers
+	hugePage = 2 << 20
+)
+
+// memory is a pool of mapped memory. A size class is a power of two or one of
+// the three steps to the next one, so at most a fifth of a buffer is unused; and
+// what is unused of a large buffer is never touched, so it costs no page.
+type memory struct {
+	mu                  sync.Mutex
+	free                map[int][]*cpuBuffer // by class
+	rest                []byte               // of the last slab
+	mapped, inUse, peak int
+}
+
+func sizeClass(n int) int {
+	if n <= smallest {
+		return smallest
+	}
+	step := 1 << (bits.Len(uint(n-1)) - 3)
+	return (n + step - 1) &^ (step - 1)
+}
+
+func (m *memory) get(n int) (*cpuBuffer, error) {
+	if n < 0 || n > 1<<46 {
+		return nil, fmt.Errorf("cannot allocate %d bytes", n)
+	}
+	class := sizeClass(n)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.free == nil {
+		m.free = map[int][]*cpuBuffer{}
+	}
+	list := m.free[class]
+	var buf *cpuBuffer
+	switch {
+	case len(list) > 0:
+		buf = list[len(list)-1]
+		m.free[class] = list[:len(list)-1]
+	case class < slab/8:
+		if len(m.rest) < class {
+			b, err := mapMemory(slab)
+			if err != nil {
+				return nil, fmt.Errorf("cannot allocate %d bytes: %w", slab, err)
+			}
+			m.mapped += slab
+			m.rest = b
+		}
+		buf = &cpuBuffer{b: m.rest[:class:class], class: class}
+		m.rest = m.rest[class:]
+	default:
+		b, err := mapMemory(class)
+		if err != nil {
+			return nil, fmt.Errorf("cannot allocate %d bytes: %w", class, err)
+		}
+		m.mapped += class
+		buf = &cpuBuffer{b: b, class: class}
+	}
+	buf.n = n
+	m.inUse += class
+	m.peak = max(m.peak, m.inUse)
+	return buf, nil
+}
+
+func (m *memory) put(b *cpuBuffer) {
+	m.mu.Lock()
+	m.free[b.class] = append(m.free[b.class], b)
+	m.inUse -= b.class
+	m.mu.Unlock()
+}
+
+// trim unmaps the idle buffers that were mapped on their own.
+func (m *memory) trim() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for class, list := range m.free {
+		if class < slab/8 {
+			continue
+		}
+		for _, b := range list {
+			if err := unmapMemory(b.b); err != nil {
+				return err
+			}
+			m.mapped -= class
+		}
+		delete(m.free, class)
+	}
+	return nil
+}
+
+// cpuBytes returns the tensor's own bytes if they have a Go address.
+func (t *Tensor) cpuBytes() ([]byte, bool) {
+	b, ok := t.store.buf.(*cpuBuffer)
+	if !ok {
+		return nil, false
+	}
+	lo := t.dt.Bytes(t.off)
+	return b.b[lo : lo+t.dt.Bytes(t.Elems())], true
+}
+
+// elements returns the elements of a CPU tensor, from its first one to the end
+// of its buffer: a strided view may reach beyond its own number of elements.
+func elements[T float32 | float64](t *Tensor) []T {
+	b := t.store.buf.(*cpuBuffer)
+	var v T
+	size := int(unsafe.Sizeof(v))
+	lo, hi := t.off*size, b.n
+	if lo >= hi {
+		return nil
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(&b.b[lo])), (hi-lo)/size)
+}
+
+// F32 returns the memory of an F32 tensor on the CPU itself, not a copy. It is
+// for kernels and for those who fill a tensor that they have just made.
+func (t *Tensor) F32() []float32 {
+	if t.dt != F32 {
+		Bad("look at the memory of a "+t.dt.String()+" tensor", "F32", t)
+	}
+	return elements[float32](t)[:t.Elems():t.Elems()]
+}
+
+// F64 is F32 for F64 tensors.
+func (t *Tensor) F64() []float64 {
+	if t.dt != F64 {
+		Bad("look at the memory of a "+t.dt.String()+" tensor", "F64", t)
+	}
+	return elements[float64](t)[:t.Elems():t.Elems()]
+}
+
+// Bytes returns the memory of a tensor on the CPU itself, not a copy.
+func (t *Tensor) Bytes() []byte {
+	b, ok := t.cpuBytes()
+	if !ok {
+		Bad("look at the memory of a tensor on "+t.dev.Name(), "a tensor on the CPU", t)
+	}
+	return b
+}

@@ -1,0 +1,120 @@
+package tensor
+
+// Buffer is memory of a device. Only its device can look inside: on some
+// devices it is a handle without a Go address.
+type Buffer interface {
+	Bytes() int // size
+}
+
+// Device stores tensors and computes on them.
+type Device interface {
+	Name() string // "cpu", "cuda:0"
+	Alloc(dt DType, n int) (Buffer, error)
+	CopyIn(dst Buffer, src []byte) error
+	CopyOut(dst []byte, src Buffer) error
+	Free(Buffer)
+	Sync() error
+	Kernels() *Kernels
+}
+
+// Kernels is what a device can compute, over contiguous tensors of its own,
+// with results in memory that the caller allocated. Shapes have been checked.
+//
+// The first group is mandatory, in F32 and F64 (MatMul's right side and the
+// sources of Gather and Copy may have any type that can be decoded). The others
+// may be nil and serve F32 alone: package autograd has a composite of mandatory
+// kernels for each, which is its definition, its fallback and its oracle.
+type Kernels struct {
+	// Fill sets every element to v.
+	Fill func(dst *Tensor, v float64)
+	// Unary computes dst[i] = op(x[i]).
+	Unary func(op UnaryOp, dst, x *Tensor)
+	// Binary computes dst[i] = x[i] op y[i]; x and y are broadcast to dst's shape.
+	Binary func(op BinaryOp, dst, x, y *Tensor)
+	// Reduce folds the last axis of x: dst[r] = op over x[r, :].
+	Reduce func(op ReduceOp, dst, x *Tensor)
+	// Copy copies an array of the given shape between strided places of dst and
+	// src (strides in elements, 0 repeats), converting src's type to dst's.
+	Copy func(dst *Tensor, dstStride []int, src *Tensor, srcStride []int, shape Shape)
+	// Gather computes dst[i, :] = src[ids[i], :].
+	Gather func(dst, src *Tensor, ids []int32)
+	// ScatterAdd computes dst[ids[i], :] += src[i, :], i in rising order.
+	ScatterAdd func(dst, src *Tensor, ids []int32)
+	// MatMul computes dst = alpha·op(x)·op(y), added to dst if accumulate.
+	// x is [.., M, K] ([.., K, M] if tx), y [.., K, N] ([.., N, K] if ty); both
+	// have the same leading axes.
+	MatMul func(dst, x, y *Tensor, tx, ty bool, alpha float64, accumulate bool)
+
+	// RMSNorm computes dst[r] = x[r]·rstd[r]·w, rstd[r] = 1/√(mean(x[r]²)+eps).
+	RMSNorm func(dst, rstd, x, w *Tensor, eps float64)
+	// RMSNormGrad sets dx and adds to dw; either may be nil.
+	RMSNormGrad func(dx, dw, dz, x, w, rstd *Tensor)
+	// RoPE turns each head of x [N, H, D] by the angles whose cosines and sines
+	// are in row n mod len(rows) of cos and sin [rows, D/2]; inverse turns back.
+	RoPE func(dst, x, cos, sin *Tensor, inverse bool)
+	// SwiGLU computes dst = silu(gate)·up.
+	SwiGLU func(dst, gate, up *Tensor)
+	// SwiGLUGrad sets dgate and dup.
+	SwiGLUGrad func(dgate, dup, dz, gate, up *Tensor)
+	// Attention sets dst [B, Tq, H, D] and lse [B, H, Tq], see AttentionShape.
+	Attention func(dst, lse, q, k, v *Tensor, s AttentionShape)
+	// AttentionGrad sets dq, dk and dv from dst = z of the forward pass.
+	AttentionGrad func(dq, dk, dv, dz, z, lse, q, k, v *Tensor, s AttentionShape)
+	// CrossEntropy turns logits [N, V] into their gradient in place and sets
+	// loss[n]; rows whose label is -100 get loss 0 and gradient 0. With grad
+	// false the logits are left as they are. See autograd.CrossEntropy.
+	CrossEntropy func(loss, logits *Tensor, labels []int32, scale float64, grad bool)
+	// Dropout computes dst[i] = x[i]·keep(i)/(1-p), see autograd.Dropout.
+	Dropout func(dst, x *Tensor, p float64, key uint64)
+	// AdamW takes one step of PyTorch's AdamW in place.
+	AdamW func(p, g, m, v *Tensor, h AdamWStep)
+}
+
+// AttentionShape describes causal grouped-query attention. Queries are
+// [B, Tq, H, D], keys and values [B, Tk, KV, D]; query t of a row sees the keys
+// 0 … Tk-Tq+t. Query head h uses key head h / (H/KV).
+type AttentionShape struct {
+	B, Tq, Tk, H, KV, D int
+	Scale               float32 // of q·k, usually 1/√D
+}
+
+// AdamWStep holds the numbers of one AdamW step: Step counts from 1.
+type AdamWStep struct {
+	LR, Beta1, Beta2, Eps, WeightDecay float64
+	Step                               int
+}
+
+// UnaryOp names an element-wise function of one argument.
+type UnaryOp uint8
+
+// The element-wise functions of one argument.
+const (
+	OpNeg UnaryOp = iota
+	OpExp
+	OpLog
+	OpSqrt
+	OpRsqrt
+	OpRecip
+	OpSigmoid
+	OpSiLU
+)
+
+// BinaryOp names an element-wise function of two arguments.
+type BinaryOp uint8
+
+// The element-wise functions of two arguments.
+const (
+	OpAdd BinaryOp = iota
+	OpSub
+	OpMul
+	OpDiv
+)
+
+// ReduceOp names a way to fold an axis.
+type ReduceOp uint8
+
+// The ways to fold an axis.
+const (
+	OpSum ReduceOp = iota
+	OpMax
+)
