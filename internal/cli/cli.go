@@ -1,0 +1,171 @@
+// Package cli is the command tenon: one thin file for each subcommand.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+)
+
+// env is what a command reads and writes besides files.
+type env struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+// warn prints a message that does not end the command.
+func (e *env) warn(format string, args ...any) {
+	fmt.Fprintln(e.stderr, "tenon: "+oneLine(fmt.Errorf(format, args...)))
+}
+
+// The exit statuses.
+const (
+	exitDone   = 0
+	exitFailed = 1 // the job was not done
+	exitUsage  = 2 // the command line was wrong
+)
+
+// usageError is a command line that is wrong in itself: usage text follows it.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// Main runs the command with the arguments behind its name and returns the
+// exit status. Results go to stdout; progress, messages and a last line that
+// says what went wrong go to stderr.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// The first signal lets a command tidy up; a second one ends it at once.
+	context.AfterFunc(ctx, stop)
+
+	root := newRoot(&env{stdin, stdout, stderr})
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitDone
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	fmt.Fprintln(stderr, cmd.CommandPath()+": "+oneLine(err))
+	if _, ok := errors.AsType[usageError](err); ok {
+		fmt.Fprint(stderr, "\n"+cmd.UsageString())
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func newRoot(e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tenon",
+		Short: "Fine-tune language models with LoRA and run them, on the CPU",
+		Long: `tenon fine-tunes language models as Hugging Face PEFT does, and runs them.
+
+Models are Hugging Face folders, .safetensors or .gguf files; adapters are
+PEFT's folders, read and written.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q", args[0])
+			}
+			return nil
+		},
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetIn(e.stdin)
+	root.SetOut(e.stdout)
+	root.SetErr(e.stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	for _, command := range []func(*env) *cobra.Command{
+		
+	} {
+		root.AddCommand(command(e))
+	}
+	return root
+}
+
+// noArgs refuses arguments that are no flags.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unexpected argument %q", args[0])
+	}
+	return nil
+}
+
+// require reports flags that a command cannot do without.
+func require(cmd *cobra.Command, flags ...string) error {
+	for _, f := range flags {
+		if v := cmd.Flags().Lookup(f); v == nil || !v.Changed {
+			return usagef("--%s is missing", f)
+		} else if v.Value.String() == "" {
+			return usagef("--%s is empty", f)
+		}
+	}
+	return nil
+}
+
+// exactlyOne reports when none or several of some flags are given.
+func exactlyOne(cmd *cobra.Command, flags ...string) error {
+	var given []string
+	for _, f := range flags {
+		if cmd.Flags().Changed(f) {
+			given = append(given, "--"+f)
+		}
+	}
+	switch len(given) {
+	case 1:
+		return nil
+	case 0:
+		return usagef("--%s is missing", strings.Join(flags, " or --"))
+	}
+	return usagef("%s exclude each other", strings.Join(given, " and "))
+}
+
+// oneLine returns an error's message as one line that a terminal can show:
+// joined errors are separated by semicolons, and control characters, which a
+// file's name or a damaged header may hold, are escaped.
+func oneLine(err error) string {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		// Only errors.Join puts a line break between its errors; fmt.Errorf
+		// with several %w has its own text.
+		var parts []string
+		for _, e := range j.Unwrap() {
+			parts = append(parts, e.Error())
+		}
+		if err.Error() == strings.Join(parts, "\n") {
+			for i, e := range j.Unwrap() {
+				parts[i] = oneLine(e)
+			}
+			return strings.Join(parts, "; ")
+		}
+	}
+	return printable(err.Error())
+}
+
+// printable escapes what a terminal would not show as it stands.
+func printable(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case r == ' ' || unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			q := fmt.Sprintf("%q", r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+	}
+	return b.String()
+}
