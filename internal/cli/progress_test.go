@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"bytes"
+	"image/png"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestProgressLines(t *testing.T) {
+	var w bytes.Buffer
+	p := newProgress(&w, 100)
+	clock := p.start
+	p.now = func() time.Time { return clock }
+	for i := 1; i <= 100; i++ {
+		clock = clock.Add(time.Second)
+		p.step(stepReport{Step: i, Loss: 1.25, TokensPerSec: 512, RSS: 3 << 29})
+	}
+	p.close()
+	lines := strings.Split(strings.TrimSpace(w.String()), "\n")
+	if len(lines) != 11 { // the first, one each ten seconds, the last
+		t.Errorf("%d lines, want 11:\n%s", len(lines), w.String())
+	}
+	if want := "step 11/100 · loss 1.2500 · 512 tokens/s · 1.5 GiB · 1m29s left"; lines[1] != want {
+		t.Errorf("got %q, want %q", lines[1], want)
+	}
+}
+
+func TestBytesText(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1000 << 10: "0.977 MiB", 98 << 20: "98 MiB", 3 << 29: "1.5 GiB"} {
+		if got := bytesText(n); got != want {
+			t.Errorf("%d: got %s, want %s", n, got, want)
+		}
+	}
+	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1 k", 134515008: "135 M", 999999: "1 M", 1e9: "1 G"} {
+		if got := countText(n); got != want {
+			t.Errorf("%d: got %s, want %s", n, got, want)
+		}
+	}
+}
+
+func TestRSS(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("resident memory is read on Linux only")
+	}
+	before := rssBytes()
+	if before <= 0 {
+		t.Fatalf("rssBytes() = %d", before)
+	}
+	b := make([]byte, 64<<20)
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
+	}
+	if grown := rssBytes() - before; grown < 48<<20 {
+		t.Errorf("64 MiB more are in use, rssBytes grew by %d", grown)
+	}
+	runtime.KeepAlive(b)
+}
+
+func TestLossPlot(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "loss.png")
+	train := []lossPoint{{1, 2.5}, {2, 2.1}, {3, 1.9}}
+	if err := lossPlot(path, train, []lossPoint{{3, 2}}); err != nil {
+		t.Fatal(err)
+	}
+	with := decode(t, path)
+	if err := lossPlot(path, train[:1], nil); err != nil {
+		t.Fatal(err)
+	}
+	if one := decode(t, path); one == with {
+		t.Error("another curve gives the same picture")
+	}
+	for _, bad := range [][]lossPoint{nil, {{1, math.NaN()}}, {{1, math.Inf(1)}}} {
+		if err := lossPlot(path, bad, nil); err == nil || !strings.HasPrefix(err.Error(), path) {
+			t.Errorf("%v: got %v", bad, err)
+		}
+	}
+}
+
+// decode checks that a file is a picture and returns its bytes.
+func decode(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := png.Decode(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Bounds().Dx() < 300 || m.Bounds().Dy() < 200 {
+		t.Errorf("the picture is %v", m.Bounds())
+	}
+	return string(b)
+}
