@@ -245,3 +245,9 @@ func (f *File) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Shape returns the shape of a tensor, and whether the file has it.
+func (f *File) Shape(name string) (shape []int, ok bool) {
+	info, ok := f.Info(name)
+	return info.Shape, ok
+}
