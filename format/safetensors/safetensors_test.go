@@ -514,7 +514,7 @@ func TestWriteErrors(t *testing.T) {
 		{e("t", tensor.F32, []int{2}, write(4, 5)), nil, `tensor "t": 1 bytes of data too many`},
 		{e("t", tensor.F32, []int{2}, func(io.Writer) error { return boom }), nil, `tensor "t": boom`},
 		{e("t", tensor.F32, []int{-1}, write()), nil, `tensor "t": size of shape [-1] overflows`},
-		{e("t", tensor.F32, []int{1 << 40, 1 << 40}, write()), nil, `tensor "t": size of shape`},
+		{e("t", tensor.F32, []int{math.MaxInt, 3}, write()), nil, `tensor "t": size of shape`},
 		{e("t", tensor.Q4_0, []int{32}, write(18)), nil, `tensor "t": dtype Q4_0`},
 		{e("t", tensor.Invalid, []int{1}, write()), nil, `tensor "t": dtype`},
 		{e("\xff", tensor.U8, []int{1}, write(1)), nil, "UTF-8"},

@@ -6,14 +6,11 @@ floats.safetensors   F32 values (ties, subnormals, overflows, infinities) and wh
 cases.json           small files, good and bad, with the reference implementation's verdict
 index.json           how transformers/huggingface_hub distribute tensors over shards
 
-Deterministic: python3 testdata/gen/safetensors.py
+Deterministic: python3 testdata/gen/safetensors_goldens.py
 """
 import json
 import os
 import warnings
-
-import sys
-sys.path.pop(0)  # this file is named like the package
 
 import huggingface_hub
 import safetensors
@@ -24,7 +21,7 @@ from huggingface_hub import split_torch_state_dict_into_shards
 warnings.simplefilter("ignore")
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "safetensors")
 VERSIONS = {
-    "script": "testdata/gen/safetensors.py",
+    "script": "testdata/gen/safetensors_goldens.py",
     "torch": torch.__version__,
     "safetensors": safetensors.__version__,
     "huggingface_hub": huggingface_hub.__version__,
