@@ -121,8 +121,17 @@ func CrossEntropy(x *Value, head Affine, labels []int32, denom float64) *Value {
 
 // crossEntropy is CrossEntropy in mandatory operations: its definition.
 func crossEntropy(x *Value, head Affine, labels []int32, denom float64) *Value {
-	n, v := x.T.Dim(0), head.W.T.Dim(0)
-	l := x.Affine(head)
+	return CrossEntropyLogits(x.Affine(head), labels, denom)
+}
+
+// CrossEntropyLogits is CrossEntropy for logits l [N, V] that exist already.
+//
+//	dl = dz·(softmax(l) - onehot(label))/denom
+func CrossEntropyLogits(l *Value, labels []int32, denom float64) *Value {
+	if len(l.Shape()) != 2 || l.T.Dim(0) != len(labels) {
+		tensor.Bad("cross-entropy", "logits [N, V], a label each", l.T)
+	}
+	n, v := l.T.Dim(0), l.T.Dim(1)
 	onehot, weight := make([]float64, n*v), make([]float64, n)
 	for i, label := range labels {
 		if label != Ignore {

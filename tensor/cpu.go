@@ -223,3 +223,26 @@ func (t *Tensor) Bytes() []byte {
 	}
 	return b
 }
+
+// Make returns an F32 tensor that fill has filled, owned by the caller. On the
+// CPU it is filled in place.
+func Make(dev Device, shape Shape, fill func(dst []float32) error) (*Tensor, error) {
+	var t *Tensor
+	err := Try(func() error {
+		t = New(dev, F32, shape...)
+		if _, ok := t.cpuBytes(); ok {
+			return fill(t.F32())
+		}
+		data := make([]float32, shape.Elems())
+		if err := fill(data); err != nil {
+			return err
+		}
+		t.Set(data)
+		return nil
+	})
+	if err != nil && t != nil {
+		t.Release()
+		t = nil
+	}
+	return t, err
+}

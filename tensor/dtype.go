@@ -37,10 +37,10 @@ const (
 
 // dtypes is the one table of element types: a new one is a row here.
 var dtypes = [numDTypes]struct {
-	name       string // as safetensors and GGUF spell it
-	block      int    // elements in a block
-	bytes      int    // bytes of a block
-	decode     func(dst []float32, src []byte)
+	name   string // as safetensors and GGUF spell it
+	block  int    // elements in a block
+	bytes  int    // bytes of a block
+	decode func(dst []float32, src []byte)
 }{
 	Invalid: {name: "invalid", block: 1, bytes: 0},
 	F32:     {name: "F32", block: 1, bytes: 4, decode: decodeF32},

@@ -1,0 +1,107 @@
+// Package nn has the parts that models are made of: layers, the key-value cache,
+// losses and generation. A model is a struct whose fields carry the
+// checkpoint's names; each family is a folder.
+package nn
+
+import (
+	"github.com/tenon-ml/tenon/autograd"
+	"github.com/tenon-ml/tenon/tensor"
+)
+
+// Layer is a part of a model: x is [tokens, in], the result [tokens, out].
+type Layer interface {
+	Forward(s *Step, x *autograd.Value) *autograd.Value
+}
+
+// Affine is a Layer that is a matrix with what may be added to it: a bias and a
+// low-rank term. Operations that want to know, such as the loss, ask for it.
+type Affine interface {
+	Layer
+	Affine(s *Step) autograd.Affine
+}
+
+// Step is one call of a model with all that it needs besides its input. Layers
+// have no modes: two calls never see each other.
+type Step struct {
+	Tape *autograd.Tape
+
+	B, T int // rows, and tokens of each row
+
+	// Train says that dropout is to be applied, drawn from Seed, which differs
+	// between the steps of a training run.
+	Train bool
+	Seed  uint64
+
+	// Recompute says that blocks keep their input alone for the backward pass.
+	Recompute bool
+
+	// Adapter names the adapter that this call uses; "" is the base model.
+	Adapter string
+
+	// Cache holds the keys and values of the tokens before, if there are any.
+	Cache *KVCache
+
+	// Cos and Sin are the rotary angles of the call's tokens, [T, D/2]. The model
+	// sets them.
+	Cos, Sin *tensor.Tensor
+}
+
+// Block runs f, a block of layers, on x: in a scope of its own, so that what is
+// not kept for gradients is released at its end, and with recomputation if the
+// step asks for it.
+func (s *Step) Block(x *autograd.Value, f func(x *autograd.Value) *autograd.Value) *autograd.Value {
+	if s.Recompute {
+		return autograd.Recompute(x, f)
+	}
+	return s.Tape.Scope(func() *autograd.Value { return f(x) })
+}
+
+// Linear is y = x·Wᵀ + b, the weight [out, in] as PyTorch stores it.
+type Linear struct {
+	Weight *autograd.Value `nn:"weight"`
+	Bias   *autograd.Value `nn:"bias"` // nil: none
+}
+
+// NewLinear returns a Linear that has shapes but no contents yet (see Load).
+func NewLinear(in, out int, bias bool) *Linear {
+	l := &Linear{Weight: meta(out, in)}
+	if bias {
+		l.Bias = meta(out)
+	}
+	return l
+}
+
+// Affine returns the layer's matrix and bias.
+func (l *Linear) Affine(*Step) autograd.Affine { return autograd.Affine{W: l.Weight, Bias: l.Bias} }
+
+// Forward returns x·Wᵀ + b.
+func (l *Linear) Forward(s *Step, x *autograd.Value) *autograd.Value { return x.Affine(l.Affine(s)) }
+
+// Embedding turns token ids into rows of its weight [V, C].
+type Embedding struct {
+	Weight *autograd.Value `nn:"weight"`
+}
+
+// NewEmbedding returns an Embedding that has a shape but no contents yet.
+func NewEmbedding(vocab, dim int) *Embedding { return &Embedding{Weight: meta(vocab, dim)} }
+
+// Embed returns the rows of ids, [len(ids), C].
+func (e *Embedding) Embed(s *Step, ids []int32) *autograd.Value {
+	return s.Tape.Embedding(e.Weight, ids)
+}
+
+// RMSNorm is root mean square normalisation, see autograd's RMSNorm.
+type RMSNorm struct {
+	Weight *autograd.Value `nn:"weight"`
+	Eps    float64
+}
+
+// NewRMSNorm returns an RMSNorm that has a shape but no contents yet.
+func NewRMSNorm(dim int, eps float64) *RMSNorm { return &RMSNorm{Weight: meta(dim), Eps: eps} }
+
+// Forward normalises the rows of x.
+func (n *RMSNorm) Forward(_ *Step, x *autograd.Value) *autograd.Value {
+	return x.RMSNorm(n.Weight, n.Eps)
+}
+
+func meta(shape ...int) *autograd.Value { return autograd.Param(tensor.Meta(tensor.F32, shape...)) }

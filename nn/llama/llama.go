@@ -1,0 +1,158 @@
+package llama
+
+import (
+	"math"
+	"strings"
+
+	"github.com/tenon-ml/tenon/autograd"
+	"github.com/tenon-ml/tenon/nn"
+	"github.com/tenon-ml/tenon/tensor"
+)
+
+// Model is a Llama language model.
+type Model struct {
+	Config Config
+
+	Embed *nn.Embedding `nn:"model.embed_tokens"`
+	Block []*Block      `nn:"model.layers"`
+	Norm  *nn.RMSNorm   `nn:"model.norm"`
+	Head  nn.Layer      `nn:"lm_head"`
+
+	freq []float32 // angle per position, [head_dim/2]
+}
+
+// Block is a transformer block: x += attention(norm(x)); x += mlp(norm(x)).
+type Block struct {
+	AttnNorm *nn.RMSNorm `nn:"input_layernorm"`
+	Attn     nn.Layer    `nn:"self_attn"`
+	MLPNorm  *nn.RMSNorm `nn:"post_attention_layernorm"`
+	MLP      nn.Layer    `nn:"mlp"`
+}
+
+// Attention is causal grouped-query attention with rotary positions.
+type Attention struct {
+	Q nn.Layer `nn:"q_proj"`
+	K nn.Layer `nn:"k_proj"`
+	V nn.Layer `nn:"v_proj"`
+	O nn.Layer `nn:"o_proj"`
+
+	layer, heads, kv, dim int
+}
+
+// MLP is down(silu(gate(x))·up(x)).
+type MLP struct {
+	Gate nn.Layer `nn:"gate_proj"`
+	Up   nn.Layer `nn:"up_proj"`
+	Down nn.Layer `nn:"down_proj"`
+}
+
+// New returns a model that has the shapes of its configuration and no contents
+// yet (see nn.Load). A tied head shares the embedding's weight.
+func New(c Config) *Model {
+	m := &Model{Config: c, Embed: nn.NewEmbedding(c.VocabSize, c.HiddenSize), Norm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps)}
+	m.freq = c.RoPE.frequencies(c.HeadDim)
+	q, kv := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
+	for i := range c.NumHiddenLayers {
+		m.Block = append(m.Block, &Block{
+			AttnNorm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
+			Attn: &Attention{
+				Q:     nn.NewLinear(c.HiddenSize, q, c.AttentionBias),
+				K:     nn.NewLinear(c.HiddenSize, kv, c.AttentionBias),
+				V:     nn.NewLinear(c.HiddenSize, kv, c.AttentionBias),
+				O:     nn.NewLinear(q, c.HiddenSize, c.AttentionBias),
+				layer: i, heads: c.NumAttentionHeads, kv: c.NumKeyValueHeads, dim: c.HeadDim,
+			},
+			MLPNorm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
+			MLP: &MLP{
+				Gate: nn.NewLinear(c.HiddenSize, c.IntermediateSize, c.MLPBias),
+				Up:   nn.NewLinear(c.HiddenSize, c.IntermediateSize, c.MLPBias),
+				Down: nn.NewLinear(c.IntermediateSize, c.HiddenSize, c.MLPBias),
+			},
+		})
+	}
+	head := nn.NewLinear(c.HiddenSize, c.VocabSize, false)
+	if c.TieWordEmbeddings {
+		head.Weight = m.Embed.Weight
+	}
+	m.Head = head
+	return m
+}
+
+// Load returns the model of a configuration with the parameters of a source.
+// Old checkpoints' rotary_emb.inv_freq, and a head stored beside tied
+// embeddings, are accepted and not used.
+func Load(c Config, src nn.Source, dev tensor.Device) (*Model, error) {
+	m := New(c)
+	err := nn.Load(m, src, dev, func(name string) bool {
+		return strings.HasSuffix(name, ".rotary_emb.inv_freq") || c.TieWordEmbeddings && name == "lm_head.weight"
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Hidden returns the states after the last norm, [B·T, C].
+func (m *Model) Hidden(s *nn.Step, ids []int32) *autograd.Value {
+	m.angles(s)
+	x := m.Embed.Embed(s, ids)
+	for _, b := range m.Block {
+		x = s.Block(x, func(x *autograd.Value) *autograd.Value { return b.forward(s, x) })
+	}
+	if s.Cache != nil {
+		s.Cache.Advance(s.T)
+	}
+	return m.Norm.Forward(s, x)
+}
+
+func (b *Block) forward(s *nn.Step, x *autograd.Value) *autograd.Value {
+	x = x.Add(b.Attn.Forward(s, b.AttnNorm.Forward(s, x)))
+	return x.Add(b.MLP.Forward(s, b.MLPNorm.Forward(s, x)))
+}
+
+// Forward returns the attention of x [B·T, C].
+func (a *Attention) Forward(s *nn.Step, x *autograd.Value) *autograd.Value {
+	n := s.B * s.T
+	q := a.Q.Forward(s, x).Reshape(n, a.heads, a.dim).RoPE(s.Cos, s.Sin).Reshape(s.B, s.T, a.heads, a.dim)
+	k := a.K.Forward(s, x).Reshape(n, a.kv, a.dim).RoPE(s.Cos, s.Sin).Reshape(s.B, s.T, a.kv, a.dim)
+	v := a.V.Forward(s, x).Reshape(s.B, s.T, a.kv, a.dim)
+	if s.Cache != nil {
+		k, v = s.Cache.Append(a.layer, k, v)
+	}
+	z := q.Attention(k, v, 1/math.Sqrt(float64(a.dim)))
+	return a.O.Forward(s, z.Reshape(n, a.heads*a.dim))
+}
+
+// Forward returns the gated MLP of x.
+func (m *MLP) Forward(s *nn.Step, x *autograd.Value) *autograd.Value {
+	return m.Down.Forward(s, m.Gate.Forward(s, x).SwiGLU(m.Up.Forward(s, x)))
+}
+
+// angles sets the rotary angles of the call's tokens.
+func (m *Model) angles(s *nn.Step) {
+	first := 0
+	if s.Cache != nil {
+		first = s.Cache.Len()
+	}
+	h := len(m.freq)
+	cos, sin := make([]float32, s.T*h), make([]float32, s.T*h)
+	for t := range s.T {
+		for i, f := range m.freq {
+			a := float64(float32(first+t) * f)
+			cos[t*h+i], sin[t*h+i] = float32(math.Cos(a)), float32(math.Sin(a))
+		}
+	}
+	s.Cos = s.Tape.Arena().FromF32(cos, s.T, h)
+	s.Sin = s.Tape.Arena().FromF32(sin, s.T, h)
+}
+
+// Output returns the layer that makes logits.
+func (m *Model) Output() nn.Layer { return m.Head }
+
+// Vocab returns the size of the vocabulary.
+func (m *Model) Vocab() int { return m.Config.VocabSize }
+
+// NewCache returns an empty key-value cache for up to capacity tokens.
+func (m *Model) NewCache(dev tensor.Device, capacity int) *nn.KVCache {
+	return nn.NewKVCache(dev, m.Config.NumHiddenLayers, capacity, m.Config.NumKeyValueHeads*m.Config.HeadDim)
+}
