@@ -1,0 +1,247 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// maxFileSize bounds a tokenizer.json; the largest in use have some 35 MB.
+const maxFileSize = 1 << 29
+
+// Load reads a tokenizer.json, or the one in a Hugging Face folder.
+//
+// A tokenizer.json alone does not say which token is BOS or EOS. Of a folder,
+// tokenizer_config.json and special_tokens_map.json are read for that, and
+// generation_config.json (or else config.json) for the ids that end generation.
+// As in transformers 5, what Encode adds is decided by tokenizer.json's
+// post_processor alone: add_bos_token and add_eos_token beside a tokenizer.json
+// are not read. Its truncation and padding, which transformers replaces at
+// every call, are not read either.
+func Load(path string) (*Tokenizer, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return loadFile(path)
+	}
+	t, err := loadFile(filepath.Join(path, "tokenizer.json"))
+	if err != nil {
+		return nil, err
+	}
+	return t, t.readFolder(path)
+}
+
+func loadFile(path string) (*Tokenizer, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	t, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return t, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxFileSize {
+		return nil, fmt.Errorf("%s: %d bytes, want at most %d", path, info.Size(), maxFileSize)
+	}
+	return os.ReadFile(path)
+}
+
+// parse reads a tokenizer.json.
+func parse(data []byte) (*Tokenizer, error) {
+	var f struct {
+		Version       string          `json:"version"`
+		AddedTokens   []addedToken    `json:"added_tokens"`
+		Normalizer    json.RawMessage `json:"normalizer"`
+		PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
+		PostProcessor json.RawMessage `json:"post_processor"`
+		Decoder       json.RawMessage `json:"decoder"`
+		Model         json.RawMessage `json:"model"`
+	}
+	if err := json.Unmarshal(data, &f); err != nil {
+		return nil, err
+	}
+	if f.Version != "" && f.Version != "1.0" {
+		return nil, fmt.Errorf("version %q, want 1.0", f.Version)
+	}
+	t := &Tokenizer{bos: -1, eos: -1, pad: -1, unk: -1}
+	var err error
+	if t.model, err = parseModel(f.Model); err != nil {
+		return nil, err
+	}
+	if t.normalize, err = parseNormalizer(f.Normalizer, 0); err != nil {
+		return nil, err
+	}
+	if t.split, err = parsePreTokenizer(f.PreTokenizer, 0); err != nil {
+		return nil, err
+	}
+	if t.prefix, t.suffix, err = parsePostProcessor(f.PostProcessor, 0); err != nil {
+		return nil, err
+	}
+	if t.byteLevel, err = parseDecoder(f.Decoder); err != nil {
+		return nil, err
+	}
+	if t.added, err = newAddedVocabulary(f.AddedTokens, t.model, t.normalize); err != nil {
+		return nil, err
+	}
+	if err := t.finish(); err != nil {
+		return nil, err
+	}
+	for _, id := range slices.Concat(t.prefix, t.suffix) {
+		if _, ok := t.IDToToken(id); !ok {
+			return nil, fmt.Errorf("post_processor: id %d is no token's", id)
+		}
+	}
+	return t, nil
+}
+
+// parseModel reads the model of a tokenizer.json. Old files name no type; BPE
+// is the one that has merges.
+func parseModel(raw json.RawMessage) (model, error) {
+	if len(raw) == 0 {
+		return nil, errors.New("no model")
+	}
+	var f struct {
+		Type   *string         `json:"type"`
+		Merges json.RawMessage `json:"merges"`
+	}
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return nil, wrapKey("model", err)
+	}
+	if f.Type == nil {
+		if f.Merges == nil {
+			return nil, errors.New("model: no type")
+		}
+		return parseBPE(raw)
+	}
+	if *f.Type != "BPE" {
+		return nil, wrapKey("model", unsupported(*f.Type, "BPE"))
+	}
+	return parseBPE(raw)
+}
+
+// parseDecoder tells whether tokens are decoded byte by byte; without a decoder
+// they are joined by spaces.
+func parseDecoder(raw json.RawMessage) (byteLevel bool, err error) {
+	typ, err := typeOf(raw)
+	if err == nil && typ != "" && typ != "ByteLevel" {
+		err = unsupported(typ, "ByteLevel")
+	}
+	return typ != "", wrapKey("decoder", err)
+}
+
+// tokenName is a token in a config file: a string, or an object with content.
+type tokenName string
+
+func (n *tokenName) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil
+	}
+	var f struct {
+		Content string `json:"content"`
+	}
+	if json.Unmarshal(b, (*string)(n)) == nil {
+		return nil
+	}
+	if err := json.Unmarshal(b, &f); err != nil {
+		return err
+	}
+	*n = tokenName(f.Content)
+	return nil
+}
+
+// oneOrMore is a JSON number or a list of them.
+type oneOrMore []int64
+
+func (l *oneOrMore) UnmarshalJSON(b []byte) error {
+	var one int64
+	if string(b) != "null" && json.Unmarshal(b, &one) == nil {
+		*l = oneOrMore{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]int64)(l))
+}
+
+// readFolder reads what the files beside a tokenizer.json say of its tokens.
+func (t *Tokenizer) readFolder(dir string) error {
+	// The first file that names a token decides.
+	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json"} {
+		var f struct {
+			BOS tokenName `json:"bos_token"`
+			EOS tokenName `json:"eos_token"`
+			Pad tokenName `json:"pad_token"`
+			Unk tokenName `json:"unk_token"`
+		}
+		path := filepath.Join(dir, name)
+		if _, err := readJSON(path, &f); err != nil {
+			return err
+		}
+		for _, x := range []struct {
+			key  string
+			name tokenName
+			id   *int32
+		}{{"bos_token", f.BOS, &t.bos}, {"eos_token", f.EOS, &t.eos}, {"pad_token", f.Pad, &t.pad}, {"unk_token", f.Unk, &t.unk}} {
+			if x.name == "" || *x.id >= 0 {
+				continue
+			}
+			id, ok := t.TokenToID(string(x.name))
+			if !ok {
+				return fmt.Errorf("%s: %s: %q is not in the vocabulary of tokenizer.json", path, x.key, string(x.name))
+			}
+			*x.id = id
+		}
+	}
+	if t.eos >= 0 {
+		t.stops = append(t.stops, t.eos)
+	}
+	for _, name := range []string{"generation_config.json", "config.json"} {
+		var f struct {
+			EOS oneOrMore `json:"eos_token_id"`
+		}
+		path := filepath.Join(dir, name)
+		found, err := readJSON(path, &f)
+		if err != nil {
+			return err
+		}
+		for _, id := range f.EOS {
+			if id < 0 || id >= maxID {
+				return fmt.Errorf("%s: eos_token_id: %d, want 0 to %d", path, id, maxID-1)
+			}
+			if !slices.Contains(t.stops, int32(id)) {
+				t.stops = append(t.stops, int32(id))
+			}
+		}
+		if found {
+			break
+		}
+	}
+	return nil
+}
+
+// readJSON reads a file into v, if there is one.
+func readJSON(path string, v any) (found bool, err error) {
+	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return true, fmt.Errorf("%s: %w", path, err)
+	}
+	return true, nil
+}

@@ -1,0 +1,104 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// preTokenizer appends to dst the words of s, which is not empty; no word is
+// empty. A pre-tokenizer type is one file.
+type preTokenizer func(dst []string, s string) []string
+
+// maxDepth bounds Sequences within Sequences.
+const maxDepth = 8
+
+// parsePreTokenizer reads the pre_tokenizer of a tokenizer.json; null is nil.
+func parsePreTokenizer(raw json.RawMessage, depth int) (preTokenizer, error) {
+	typ, err := typeOf(raw)
+	if err != nil || typ == "" {
+		return nil, wrapKey("pre_tokenizer", err)
+	}
+	var p preTokenizer
+	switch typ {
+	case "Sequence":
+		return parsePreTokenizers(raw, depth)
+	case "ByteLevel":
+		p, err = parseByteLevel(raw)
+	case "Split":
+		p, err = parseSplit(raw)
+	case "Digits":
+		p, err = parseDigits(raw)
+	default:
+		err = unsupported(typ, "ByteLevel, Split, Digits or Sequence")
+	}
+	return p, wrapKey("pre_tokenizer", err)
+}
+
+func parsePreTokenizers(raw json.RawMessage, depth int) (preTokenizer, error) {
+	if depth >= maxDepth {
+		return nil, fmt.Errorf("pre_tokenizer: Sequences nested deeper than %d", maxDepth)
+	}
+	var f struct {
+		Pretokenizers []json.RawMessage `json:"pretokenizers"`
+	}
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return nil, wrapKey("pre_tokenizer", err)
+	}
+	var all []preTokenizer
+	for _, r := range f.Pretokenizers {
+		p, err := parsePreTokenizer(r, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil {
+			all = append(all, p)
+		}
+	}
+	return inSequence(all...), nil
+}
+
+// inSequence gives each word of one pre-tokenizer to the next.
+func inSequence(all ...preTokenizer) preTokenizer {
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return all[0]
+	}
+	first, rest := all[0], inSequence(all[1:]...)
+	return func(dst []string, s string) []string {
+		var few [16]string
+		for _, w := range first(few[:0], s) {
+			dst = rest(dst, w)
+		}
+		return dst
+	}
+}
+
+// typeOf returns the "type" of an object, "" for null.
+func typeOf(raw json.RawMessage) (string, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return "", nil
+	}
+	var f struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return "", err
+	}
+	if f.Type == "" {
+		return "", fmt.Errorf("no type")
+	}
+	return f.Type, nil
+}
+
+func unsupported(typ, want string) error {
+	return fmt.Errorf("type %q is not supported, want %s", typ, want)
+}
+
+func wrapKey(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", key, err)
+}
