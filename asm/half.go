@@ -12,7 +12,15 @@ import (
 //	}
 func DecodeBF16(dst []float32, src []byte) {
 	src = src[:2*len(dst)]
-	for i := range dst {
+	i := 0
+	if useVec {
+		for end := len(dst) &^ (lanes - 1); i < end; {
+			j := min(i+chunk, end)
+			decodeBF16Vec(dst[i:j], src[2*i:2*j])
+			i = j
+		}
+	}
+	for ; i < len(dst); i++ {
 		dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src[2*i:])) << 16)
 	}
 }
@@ -21,7 +29,15 @@ func DecodeBF16(dst []float32, src []byte) {
 // dst, exactly; a signalling NaN becomes the quiet NaN of the same payload.
 func DecodeF16(dst []float32, src []byte) {
 	src = src[:2*len(dst)]
-	for i := range dst {
+	i := 0
+	if useVec {
+		for end := len(dst) &^ (lanes - 1); i < end; {
+			j := min(i+chunk, end)
+			decodeF16Vec(dst[i:j], src[2*i:2*j])
+			i = j
+		}
+	}
+	for ; i < len(dst); i++ {
 		dst[i] = f16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
 	}
 }
@@ -30,7 +46,16 @@ func DecodeF16(dst []float32, src []byte) {
 // even; a NaN becomes a quiet NaN with the upper bits of its payload.
 func EncodeBF16(dst []byte, src []float32) {
 	dst = dst[:2*len(src)]
-	for i, v := range src {
+	i := 0
+	if useVec {
+		for end := len(src) &^ (lanes - 1); i < end; {
+			j := min(i+chunk, end)
+			encodeBF16Vec(src[i:j], dst[2*i:2*j])
+			i = j
+		}
+	}
+	for ; i < len(src); i++ {
+		v := src[i]
 		b := math.Float32bits(v)
 		if v != v {
 			b |= 1 << 22
@@ -46,7 +71,16 @@ func EncodeBF16(dst []byte, src []float32) {
 // becomes a quiet NaN with the upper bits of its payload.
 func EncodeF16(dst []byte, src []float32) {
 	dst = dst[:2*len(src)]
-	for i, v := range src {
+	i := 0
+	if useVec {
+		for end := len(src) &^ (lanes - 1); i < end; {
+			j := min(i+chunk, end)
+			encodeF16Vec(src[i:j], dst[2*i:2*j])
+			i = j
+		}
+	}
+	for ; i < len(src); i++ {
+		v := src[i]
 		binary.LittleEndian.PutUint16(dst[2*i:], f32ToF16(v))
 	}
 }

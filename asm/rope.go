@@ -14,11 +14,17 @@ func RoPERow(dst, x, cos, sin []float32, inverse bool) {
 	h := len(dst) / 2
 	x0, x1, cos, sin := x[:h], x[h:2*h], cos[:h], sin[:h]
 	d0, d1 := dst[:h], dst[h:2*h]
-	for i := range d0 {
-		c, s := cos[i], sin[i]
-		if inverse {
-			s = -s
-		}
+	sign := float32(1)
+	if inverse {
+		sign = -1
+	}
+	i := 0
+	if useVec {
+		i = h &^ (lanes - 1)
+		ropeVec(d0[:i], d1[:i], x0[:i], x1[:i], cos[:i], sin[:i], sign)
+	}
+	for ; i < h; i++ {
+		c, s := cos[i], sin[i]*sign
 		a, b := x0[i], x1[i]
 		d0[i] = a*c - b*s
 		d1[i] = b*c + a*s
