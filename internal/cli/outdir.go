@@ -48,7 +48,7 @@ func newOutDir(given string, warn func(format string, args ...any), reads ...inp
 		return fail("%w", err)
 	}
 	exists := false
-	switch info, err := os.Lstat(o.final); {
+	switch _, err := os.Lstat(o.final); {
 	case errors.Is(err, fs.ErrNotExist):
 		if o.final, err = resolveParents(o.final); err != nil {
 			return fail("%w", plain(err))
@@ -59,7 +59,8 @@ func newOutDir(given string, warn func(format string, args ...any), reads ...inp
 		if o.final, err = filepath.EvalSymlinks(o.final); err != nil {
 			return fail("%w", plain(err))
 		}
-		if info, err = os.Stat(o.final); err != nil {
+		info, err := os.Stat(o.final)
+		if err != nil {
 			return fail("%w", plain(err))
 		}
 		if !info.IsDir() {
