@@ -14,6 +14,7 @@ type Workers struct {
 	busy   sync.Mutex // held by the Run that uses the helpers
 	job    job
 	helper []*helper
+	gemms  gemmPool
 }
 
 // job is the Run in progress. Its fields are written before the helpers are

@@ -1,0 +1,244 @@
+package tensor
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/tenon-ml/tenon/asm"
+)
+
+// stored returns a [rows, cols] matrix of dt with random values, row-major, and
+// the same in F32.
+func stored(r *rand.Rand, dt DType, rows, cols int) (matrix, []float32) {
+	dense := make([]float32, rows*cols)
+	for i := range dense {
+		dense[i] = float32(r.NormFloat64())
+	}
+	if dt == F32 {
+		return matrix{f32: dense, dt: F32, rs: cols, cs: 1}, dense
+	}
+	raw := make([]byte, dt.Bytes(rows*cols))
+	switch dt {
+	case BF16:
+		asm.EncodeBF16(raw, dense)
+	case F16:
+		asm.EncodeF16(raw, dense)
+	default: // random blocks with small scales
+		for i := range raw {
+			raw[i] = byte(r.Uint32())
+		}
+		_, size := dt.Block()
+		for i := 0; i < len(raw); i += size {
+			asm.EncodeF16(raw[i:i+2], []float32{float32(r.NormFloat64()) / 16})
+			if dt == Q4_1 {
+				asm.EncodeF16(raw[i+2:i+4], []float32{float32(r.NormFloat64())})
+			}
+		}
+	}
+	dt.Decode(dense, raw)
+	return matrix{raw: raw, dt: dt, rs: cols, cs: 1}, dense
+}
+
+// operand returns a [rows, cols] operand that is stored as it stands or
+// transposed, and its dense form.
+func operand(r *rand.Rand, dt DType, rows, cols int, transposed bool) (matrix, func(i, j int) float64) {
+	if transposed {
+		x, dense := stored(r, dt, cols, rows)
+		x.rs, x.cs = 1, rows
+		return x, func(i, j int) float64 { return float64(dense[j*rows+i]) }
+	}
+	x, dense := stored(r, dt, rows, cols)
+	return x, func(i, j int) float64 { return float64(dense[i*cols+j]) }
+}
+
+type gemmCase struct {
+	m, n, k    int
+	at, bt     bool
+	adt, bdt   DType
+	alpha      float32
+	accumulate bool
+}
+
+func (x gemmCase) String() string {
+	return fmt.Sprintf("m=%d/n=%d/k=%d/at=%v/bt=%v/%v/%v/alpha=%v/accumulate=%v", x.m, x.n, x.k, x.at, x.bt, x.adt, x.bdt, x.alpha, x.accumulate)
+}
+
+func gemmCases() (cases []gemmCase) {
+	for _, s := range [][3]int{{1, 1, 1}, {1, 33, 40}, {2, 5, 7}, {3, 16, 64}, {5, 31, 9}, {6, 16, 8}, {7, 17, 33}, {8, 65, 100}, {9, 15, 129}, {13, 48, 385},
+		{64, 64, 64}, {97, 8, 70}, {100, 130, 3}, {130, 70, 770}, {33, 2100, 40}, {200, 16, 576}, {1, 300, 17000}, {50, 96, 0}} {
+		for mode := range 4 {
+			cases = append(cases, gemmCase{s[0], s[1], s[2], mode&1 != 0, mode&2 != 0, F32, F32, 1, false})
+		}
+		cases = append(cases, gemmCase{s[0], s[1], s[2], false, true, F32, F32, 0.75, true}, gemmCase{s[0], s[1], s[2], true, false, F32, F32, -2, false})
+	}
+	for _, dt := range []DType{BF16, F16, Q8_0, Q4_0, Q4_1} {
+		for _, s := range [][3]int{{1, 96, 64}, {3, 64, 4128}, {8, 128, 64}, {20, 96, 800}, {100, 2144, 32}} {
+			for _, bt := range []bool{false, true} {
+				cases = append(cases, gemmCase{s[0], s[1], s[2], false, bt, F32, dt, 1, false}, gemmCase{s[0], s[1], s[2], false, bt, F32, dt, 0.5, true})
+			}
+		}
+		cases = append(cases, gemmCase{128, 40, 448, false, false, dt, F32, 1, false}, gemmCase{128, 40, 448, true, true, dt, F32, 1, false}, gemmCase{4, 40, 448, false, true, dt, F32, 1, false})
+	}
+	return cases
+}
+
+func TestGemm(t *testing.T) {
+	pools := []*Workers{NewWorkers(1), NewWorkers(2), NewWorkers(5)}
+	for _, w := range pools {
+		defer w.Close()
+	}
+	for _, x := range gemmCases() {
+		t.Run(x.String(), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(uint64(x.m), uint64(x.n*x.k)))
+			a, aAt := operand(r, x.adt, x.m, x.k, x.at)
+			b, bAt := operand(r, x.bdt, x.k, x.n, x.bt)
+			ldc := x.n + 3
+			before := make([]float32, x.m*ldc)
+			for i := range before {
+				before[i] = float32(r.NormFloat64())
+			}
+			var first []float32
+			for _, w := range pools {
+				c := slices.Clone(before)
+				gemm(w, c, ldc, a, b, x.m, x.n, x.k, x.alpha, x.accumulate)
+				if first == nil {
+					first = c
+					continue
+				}
+				for i := range c {
+					if c[i] != first[i] {
+						t.Fatalf("%d workers: element %d is %v, with one worker %v", w.N(), i, c[i], first[i])
+					}
+				}
+			}
+			for i := range x.m {
+				for j := range ldc {
+					old := float64(before[i*ldc+j])
+					want, scale := old, math.Abs(old)
+					if j < x.n {
+						var s, abs float64
+						for l := range x.k {
+							p := aAt(i, l) * bAt(l, j)
+							s, abs = s+p, abs+math.Abs(p)
+						}
+						if !x.accumulate {
+							want, scale = 0, 0
+						}
+						want += float64(x.alpha) * s
+						scale += math.Abs(float64(x.alpha)) * abs
+					}
+					if got := float64(first[i*ldc+j]); !(math.Abs(got-want) <= 4e-7*scale) {
+						t.Fatalf("c[%d,%d] (ldc %d) = %v, want %v", i, j, ldc, got, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestGemm64(t *testing.T) {
+	w := NewWorkers(2)
+	defer w.Close()
+	r := rand.New(rand.NewPCG(1, 1))
+	const m, n, k = 7, 130, 70
+	for mode := range 8 {
+		ars, acs, brs, bcs := k, 1, n, 1
+		if mode&1 != 0 {
+			ars, acs = 1, m
+		}
+		if mode&2 != 0 {
+			brs, bcs = 1, k
+		}
+		accumulate := mode&4 != 0
+		a, b, c := make([]float64, m*k), make([]float64, k*n), make([]float64, m*n)
+		for _, s := range [][]float64{a, b, c} {
+			for i := range s {
+				s[i] = r.NormFloat64()
+			}
+		}
+		old := slices.Clone(c)
+		gemm64(w, c, n, a, ars, acs, b, brs, bcs, m, n, k, 0.5, accumulate)
+		for i := range m {
+			for j := range n {
+				var want float64
+				for l := range k {
+					want += 0.5 * a[i*ars+l*acs] * b[l*brs+j*bcs]
+				}
+				if accumulate {
+					want += old[i*n+j]
+				}
+				if math.Abs(c[i*n+j]-want) > 1e-12 {
+					t.Fatalf("mode %d: c[%d,%d] = %v, want %v", mode, i, j, c[i*n+j], want)
+				}
+			}
+		}
+	}
+}
+
+func TestGemmAllocatesNothing(t *testing.T) {
+	w := NewWorkers(2)
+	defer w.Close()
+	r := rand.New(rand.NewPCG(2, 2))
+	for _, x := range []gemmCase{
+		{m: 1, n: 256, k: 512, bt: true, adt: F32, bdt: F32}, {m: 1, n: 256, k: 512, bt: true, adt: F32, bdt: Q4_0},
+		{m: 128, n: 256, k: 512, bt: true, adt: F32, bdt: BF16}, {m: 128, n: 256, k: 512, adt: F32, bdt: F32},
+	} {
+		a, _ := operand(r, x.adt, x.m, x.k, x.at)
+		b, _ := operand(r, x.bdt, x.k, x.n, x.bt)
+		c := make([]float32, x.m*x.n)
+		if n := testing.AllocsPerRun(20, func() { gemm(w, c, x.n, a, b, x.m, x.n, x.k, 0.5, false) }); n != 0 {
+			t.Errorf("%v: %v allocations a call, want 0", x, n)
+		}
+	}
+}
+
+// A product of NaN or Inf reaches exactly the row and the column that it should:
+// the zeros that fill a panel up must not meet it.
+func TestGemmKeepsNaNInItsColumn(t *testing.T) {
+	w := NewWorkers(1)
+	const m, n, k = 10, 19, 12
+	r := rand.New(rand.NewPCG(3, 3))
+	a, _ := operand(r, F32, m, k, false)
+	b, _ := operand(r, F32, k, n, true)
+	b.f32[17*k+3] = float32(math.NaN())
+	c := make([]float32, m*n)
+	gemm(w, c, n, a, b, m, n, k, 1, false)
+	for i, v := range c {
+		if (v != v) != (i%n == 17) {
+			t.Fatalf("c[%d,%d] = %v", i/n, i%n, v)
+		}
+	}
+}
+
+func TestGemmFromSeveralGoroutines(t *testing.T) {
+	w := NewWorkers(2)
+	defer w.Close()
+	r := rand.New(rand.NewPCG(4, 4))
+	const m, n, k = 60, 120, 300
+	a, _ := operand(r, F32, m, k, false)
+	b, _ := operand(r, F32, k, n, true)
+	want := make([]float32, m*n)
+	gemm(w, want, n, a, b, m, n, k, 1, false)
+	done := make(chan error)
+	for range 4 {
+		go func() {
+			for range 50 {
+				c := make([]float32, m*n)
+				gemm(w, c, n, a, b, m, n, k, 1, false)
+				if !slices.Equal(c, want) {
+					done <- fmt.Errorf("results differ")
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
