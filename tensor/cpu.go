@@ -49,12 +49,18 @@ func (c *CPU) Free(b Buffer) { c.mem.put(b.(*cpuBuffer)) }
 
 // CopyIn copies src to the beginning of dst.
 func (c *CPU) CopyIn(dst Buffer, src []byte) error {
+	if len(src) > dst.Bytes() {
+		return fmt.Errorf("%d bytes do not fit a buffer of %d", len(src), dst.Bytes())
+	}
 	copy(dst.(*cpuBuffer).b, src)
 	return nil
 }
 
 // CopyOut copies the beginning of src to dst.
 func (c *CPU) CopyOut(dst []byte, src Buffer) error {
+	if len(dst) > src.Bytes() {
+		return fmt.Errorf("%d bytes wanted of a buffer of %d", len(dst), src.Bytes())
+	}
 	copy(dst, src.(*cpuBuffer).b)
 	return nil
 }

@@ -34,6 +34,8 @@ var table = map[string]row{
 	"lora":     {"nn", ""},
 	"train":    {"nn lora", ""},
 
+	"tensor/devicetest": {"tensor internal/golden", ""},
+
 	"format/safetensors": {"tensor internal/mapped", ""},
 	"format/gguf":        {"tensor internal/mapped", ""},
 	"format/tokenizer":   {"", "golang.org/x/text"},
