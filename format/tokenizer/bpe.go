@@ -13,14 +13,16 @@ import (
 // and Birch, arXiv:1508.07909).
 type bpe struct {
 	vocab        map[string]int32
-	chars        [0x144]int32         // ids of the byte-level alphabet, -1: none
-	merges       map[[2]int32]bpeRule // by the ids of the pair
-	unk          int32                // -1: an unknown character is left out
-	fuseUnk      bool                 // a run of unknown characters is one unk
-	ignoreMerges bool                 // a word that is a token is that token
+	chars        [0x144]int32       // ids of the byte-level alphabet, -1: none
+	merges       map[uint64]bpeRule // by pairKey
+	unk          int32              // -1: an unknown character is left out
+	fuseUnk      bool               // a run of unknown characters is one unk
+	ignoreMerges bool               // a word that is a token is that token
 }
 
 type bpeRule struct{ rank, id int32 }
+
+func pairKey(a, b int32) uint64 { return uint64(a)<<32 | uint64(b) }
 
 // bpeConfig is what a file says of a BPE model.
 type bpeConfig struct {
@@ -39,7 +41,7 @@ func newBPE(c bpeConfig) (*bpe, error) {
 	}
 	m := &bpe{
 		vocab:        c.vocab,
-		merges:       make(map[[2]int32]bpeRule, len(c.merges)),
+		merges:       make(map[uint64]bpeRule, len(c.merges)),
 		unk:          -1,
 		fuseUnk:      c.fuseUnk,
 		ignoreMerges: c.ignoreMerges,
@@ -51,7 +53,7 @@ func newBPE(c bpeConfig) (*bpe, error) {
 		if !okA || !okB || !okAB {
 			return nil, fmt.Errorf("merges: merge %d of %q and %q: both and what they make must be in the vocabulary", rank, pair[0], pair[1])
 		}
-		m.merges[[2]int32{a, b}] = bpeRule{int32(rank), ab}
+		m.merges[pairKey(a, b)] = bpeRule{int32(rank), ab}
 	}
 	for i := range m.chars {
 		m.chars[i] = -1
@@ -210,7 +212,7 @@ func (m *bpe) appendIDs(dst []int32, word string, sc *scratch) []int32 {
 		}
 		right := &s.symbols[left.next]
 		// A symbol of the pair may have changed since it was queued.
-		if rule, ok := m.merges[[2]int32{left.id, right.id}]; !ok || rule.id != top.id {
+		if rule, ok := m.merges[pairKey(left.id, right.id)]; !ok || rule.id != top.id {
 			continue
 		}
 		left.id, right.id = top.id, -1
@@ -269,7 +271,7 @@ func (m *bpe) characters(s *bpeScratch, word string) {
 // there is one.
 func (m *bpe) offer(s *bpeScratch, at int32) {
 	left := s.symbols[at]
-	if rule, ok := m.merges[[2]int32{left.id, s.symbols[left.next].id}]; ok {
+	if rule, ok := m.merges[pairKey(left.id, s.symbols[left.next].id)]; ok {
 		s.push(bpeMerge{uint64(rule.rank)<<32 | uint64(at), rule.id})
 	}
 }

@@ -1,32 +1,23 @@
 package tokenizer
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"reflect"
 	"slices"
 	"unicode"
 	"unicode/utf8"
 )
 
-// Metadata is what a GGUF file says of its tokenizer; the comments name the
-// keys. A nil pointer is a key that the file does not have.
-type Metadata struct {
-	Path string // of the file, for errors
-
-	Model  string   // tokenizer.ggml.model
-	Pre    string   // tokenizer.ggml.pre
-	Tokens []string // tokenizer.ggml.tokens
-	Types  []int32  // tokenizer.ggml.token_type, or empty
-	Merges []string // tokenizer.ggml.merges
-
-	BOS *int64 // tokenizer.ggml.bos_token_id
-	EOS *int64 // tokenizer.ggml.eos_token_id
-	EOT *int64 // tokenizer.ggml.eot_token_id, ends a turn
-	EOM *int64 // tokenizer.ggml.eom_token_id, ends a message
-	Unk *int64 // tokenizer.ggml.unknown_token_id
-	Pad *int64 // tokenizer.ggml.padding_token_id
-
-	AddBOS *bool // tokenizer.ggml.add_bos_token
-	AddEOS *bool // tokenizer.ggml.add_eos_token
+// Metadata is the metadata of a GGUF file; format/gguf's File is one.
+type Metadata interface {
+	// Path names the file, for errors.
+	Path() string
+	// Value returns the value of a key: an integer type, bool, string, or a
+	// slice of one; ok is false if the file does not have the key.
+	Value(key string) (v any, ok bool)
 }
 
 // Token types of GGUF that are cut out of the text.
@@ -73,50 +64,52 @@ var presGGUF = map[string]preGGUF{
 // FromGGUF builds the tokenizer of a GGUF file: a byte-level BPE ("gpt2") with
 // the pre-tokenizer that tokenizer.ggml.pre names. Control and user-defined
 // tokens are found inside the text as they are written; control tokens are the
-// special ones.
+// special ones. Without tokenizer.ggml.add_bos_token, BOS is added where
+// llama.cpp adds it: for Llama 3.
 func FromGGUF(m Metadata) (*Tokenizer, error) {
 	t, err := fromGGUF(m)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Path, err)
+		return nil, fmt.Errorf("%s: %w", m.Path(), err)
 	}
 	return t, nil
 }
 
-func fromGGUF(g Metadata) (*Tokenizer, error) {
-	if g.Model != "gpt2" {
-		return nil, wrapKey("tokenizer.ggml.model", unsupported(g.Model, `"gpt2"`))
+func fromGGUF(m Metadata) (*Tokenizer, error) {
+	kind, _, err1 := value[string](m, "tokenizer.ggml.model")
+	name, _, err2 := value[string](m, "tokenizer.ggml.pre")
+	tokens, _, err3 := value[[]string](m, "tokenizer.ggml.tokens")
+	types, _, err4 := value[[]int32](m, "tokenizer.ggml.token_type")
+	lines, _, err5 := value[[]string](m, "tokenizer.ggml.merges")
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+		return nil, err
 	}
-	pre, ok := presGGUF[g.Pre]
+	if kind != "gpt2" {
+		return nil, wrapKey("tokenizer.ggml.model", unsupported(kind, `"gpt2"`))
+	}
+	pre, ok := presGGUF[name]
 	if !ok {
-		names := slices.Sorted(func(yield func(string) bool) {
-			for n := range presGGUF {
-				if !yield(n) {
-					return
-				}
-			}
-		})
-		return nil, wrapKey("tokenizer.ggml.pre", unsupported(g.Pre, fmt.Sprintf("one of %q", names)))
+		return nil, wrapKey("tokenizer.ggml.pre", unsupported(name, fmt.Sprintf("one of %q", slices.Sorted(maps.Keys(presGGUF)))))
 	}
-	if len(g.Types) != 0 && len(g.Types) != len(g.Tokens) {
-		return nil, fmt.Errorf("tokenizer.ggml.token_type: %d types, want one for each of %d tokens", len(g.Types), len(g.Tokens))
+	if len(types) != 0 && len(types) != len(tokens) {
+		return nil, fmt.Errorf("tokenizer.ggml.token_type: %d types, want one for each of %d tokens", len(types), len(tokens))
 	}
-	if len(g.Tokens) == 0 || len(g.Tokens) > maxID {
-		return nil, fmt.Errorf("tokenizer.ggml.tokens: %d tokens, want 1 to %d", len(g.Tokens), maxID)
+	if len(tokens) == 0 || len(tokens) > maxID {
+		return nil, fmt.Errorf("tokenizer.ggml.tokens: %d tokens, want 1 to %d", len(tokens), maxID)
 	}
-	vocab := make(map[string]int32, len(g.Tokens))
+	vocab := make(map[string]int32, len(tokens))
 	var added []addedToken
-	for id, token := range g.Tokens {
+	for id, token := range tokens {
 		if other, ok := vocab[token]; ok {
 			return nil, fmt.Errorf("tokenizer.ggml.tokens: %q is token %d and token %d", token, other, id)
 		}
 		vocab[token] = int32(id)
-		if len(g.Types) > 0 && (g.Types[id] == ggufControl || g.Types[id] == ggufUserDefined) {
-			added = append(added, addedToken{ID: int64(id), Content: token, Special: g.Types[id] == ggufControl})
+		if len(types) > 0 && (types[id] == ggufControl || types[id] == ggufUserDefined) {
+			added = append(added, addedToken{ID: int64(id), Content: token, Special: types[id] == ggufControl})
 		}
 	}
-	merges, err := splitMerges(g.Merges)
+	merges, err := splitMerges(lines)
 	if err != nil {
-		return nil, wrapKey("tokenizer.ggml.merges", err)
+		return nil, wrapKey("tokenizer.ggml", err)
 	}
 	t := &Tokenizer{split: pre.split, byteLevel: true}
 	if t.model, err = newBPE(bpeConfig{vocab: vocab, merges: merges, ignoreMerges: pre.ignoreMerges}); err != nil {
@@ -128,43 +121,78 @@ func fromGGUF(g Metadata) (*Tokenizer, error) {
 	if err := t.finish(); err != nil {
 		return nil, err
 	}
-	var eot, eom int32
+	return t, t.readGGUF(m, pre, len(tokens))
+}
+
+// readGGUF reads which tokens are special and which are added.
+func (t *Tokenizer) readGGUF(m Metadata, pre preGGUF, tokens int) error {
+	var eot, eom int32 // the ends of a turn and of a message
 	for _, x := range []struct {
 		key string
-		in  *int64
-		out *int32
+		id  *int32
 	}{
-		{"bos", g.BOS, &t.bos}, {"eos", g.EOS, &t.eos}, {"eot", g.EOT, &eot},
-		{"eom", g.EOM, &eom}, {"unknown", g.Unk, &t.unk}, {"padding", g.Pad, &t.pad},
+		{"tokenizer.ggml.bos_token_id", &t.bos},
+		{"tokenizer.ggml.eos_token_id", &t.eos},
+		{"tokenizer.ggml.eot_token_id", &eot},
+		{"tokenizer.ggml.eom_token_id", &eom},
+		{"tokenizer.ggml.unknown_token_id", &t.unk},
+		{"tokenizer.ggml.padding_token_id", &t.pad},
 	} {
-		*x.out = -1
-		if x.in == nil {
+		*x.id = -1
+		v, ok := m.Value(x.key)
+		if !ok {
 			continue
 		}
-		if *x.in < 0 || *x.in >= int64(len(g.Tokens)) {
-			return nil, fmt.Errorf("tokenizer.ggml.%s_token_id: %d, want 0 to %d", x.key, *x.in, len(g.Tokens)-1)
+		id, ok := integer(v)
+		if !ok || id < 0 || id >= int64(tokens) {
+			return fmt.Errorf("%s: %v, want an integer from 0 to %d", x.key, v, tokens-1)
 		}
-		*x.out = int32(*x.in)
+		*x.id = int32(id)
 	}
 	for _, id := range []int32{t.eos, eot, eom} {
 		if id >= 0 && !slices.Contains(t.stops, id) {
 			t.stops = append(t.stops, id)
 		}
 	}
-	addBOS, addEOS := pre.addBOS, false
-	if g.AddBOS != nil {
-		addBOS = *g.AddBOS
+	addBOS, ok, err := value[bool](m, "tokenizer.ggml.add_bos_token")
+	if err != nil {
+		return err
 	}
-	if g.AddEOS != nil {
-		addEOS = *g.AddEOS
-	}
-	if addBOS && t.bos >= 0 {
+	if (addBOS || !ok && pre.addBOS) && t.bos >= 0 {
 		t.prefix = []int32{t.bos}
+	}
+	addEOS, _, err := value[bool](m, "tokenizer.ggml.add_eos_token")
+	if err != nil {
+		return err
 	}
 	if addEOS && t.eos >= 0 {
 		t.suffix = []int32{t.eos}
 	}
-	return t, nil
+	return nil
+}
+
+// value returns the value of a key if the file has it; it is an error if it is
+// of another type.
+func value[T any](m Metadata, key string) (v T, ok bool, err error) {
+	a, ok := m.Value(key)
+	if !ok {
+		return v, false, nil
+	}
+	if v, ok = a.(T); !ok {
+		return v, false, fmt.Errorf("%s: is a %T, want a %T", key, a, v)
+	}
+	return v, true, nil
+}
+
+// integer reads any of GGUF's integer types.
+func integer(v any) (int64, bool) {
+	switch r := reflect.ValueOf(v); {
+	case r.CanInt():
+		return r.Int(), true
+	case r.CanUint() && r.Uint() <= math.MaxInt64:
+		return int64(r.Uint()), true
+	}
+	return 0, false
 }
 
 // The patterns that llama.cpp's "default" applies besides GPT-2's.

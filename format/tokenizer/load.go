@@ -30,19 +30,15 @@ func Load(path string) (*Tokenizer, error) {
 	if !info.IsDir() {
 		return loadFile(path)
 	}
-	t, err := loadFile(filepath.Join(path, "tokenizer.json"))
-	if err != nil {
-		return nil, err
-	}
-	return t, t.readFolder(path)
+	return loadFolder(path)
 }
 
-func loadFile(path string) (*Tokenizer, error) {
+func loadFile(path string, specials ...string) (*Tokenizer, error) {
 	data, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	t, err := parse(data)
+	t, err := parse(data, specials)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -60,8 +56,9 @@ func readFile(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// parse reads a tokenizer.json.
-func parse(data []byte) (*Tokenizer, error) {
+// parse reads a tokenizer.json. Those of the specials that are in the vocabulary
+// but not among its added tokens are added to them, as transformers does.
+func parse(data []byte, specials []string) (*Tokenizer, error) {
 	var f struct {
 		Version       string          `json:"version"`
 		AddedTokens   []addedToken    `json:"added_tokens"`
@@ -93,6 +90,12 @@ func parse(data []byte) (*Tokenizer, error) {
 	}
 	if t.byteLevel, err = parseDecoder(f.Decoder); err != nil {
 		return nil, err
+	}
+	for _, s := range specials {
+		id, ok := t.model.tokenID(s)
+		if ok && !slices.ContainsFunc(f.AddedTokens, func(a addedToken) bool { return a.Content == s }) {
+			f.AddedTokens = append(f.AddedTokens, addedToken{ID: int64(id), Content: s, Special: true})
+		}
 	}
 	if t.added, err = newAddedVocabulary(f.AddedTokens, t.model, t.normalize); err != nil {
 		return nil, err
@@ -175,35 +178,62 @@ func (l *oneOrMore) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*[]int64)(l))
 }
 
-// readFolder reads what the files beside a tokenizer.json say of its tokens.
-func (t *Tokenizer) readFolder(dir string) error {
+// loadFolder reads a tokenizer.json and what the files beside it say of its
+// tokens.
+func loadFolder(dir string) (*Tokenizer, error) {
+	type named struct {
+		file, key string
+		token     tokenName
+	}
+	var names [4]named // BOS, EOS, padding and unknown
+	var specials []string
 	// The first file that names a token decides.
-	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json"} {
+	for _, file := range []string{"tokenizer_config.json", "special_tokens_map.json"} {
 		var f struct {
-			BOS tokenName `json:"bos_token"`
-			EOS tokenName `json:"eos_token"`
-			Pad tokenName `json:"pad_token"`
-			Unk tokenName `json:"unk_token"`
+			BOS   tokenName   `json:"bos_token"`
+			EOS   tokenName   `json:"eos_token"`
+			Pad   tokenName   `json:"pad_token"`
+			Unk   tokenName   `json:"unk_token"`
+			Extra []tokenName `json:"additional_special_tokens"`
 		}
-		path := filepath.Join(dir, name)
+		path := filepath.Join(dir, file)
 		if _, err := readJSON(path, &f); err != nil {
-			return err
+			return nil, err
 		}
-		for _, x := range []struct {
-			key  string
-			name tokenName
-			id   *int32
-		}{{"bos_token", f.BOS, &t.bos}, {"eos_token", f.EOS, &t.eos}, {"pad_token", f.Pad, &t.pad}, {"unk_token", f.Unk, &t.unk}} {
-			if x.name == "" || *x.id >= 0 {
-				continue
+		for i, n := range []named{{path, "bos_token", f.BOS}, {path, "eos_token", f.EOS}, {path, "pad_token", f.Pad}, {path, "unk_token", f.Unk}} {
+			if names[i].token == "" {
+				names[i] = n
 			}
-			id, ok := t.TokenToID(string(x.name))
-			if !ok {
-				return fmt.Errorf("%s: %s: %q is not in the vocabulary of tokenizer.json", path, x.key, string(x.name))
+			f.Extra = append(f.Extra, n.token)
+		}
+		for _, s := range f.Extra {
+			if !slices.Contains(specials, string(s)) {
+				specials = append(specials, string(s))
 			}
-			*x.id = id
 		}
 	}
+	t, err := loadFile(filepath.Join(dir, "tokenizer.json"), specials...)
+	if err != nil {
+		return nil, err
+	}
+	for i, to := range []*int32{&t.bos, &t.eos, &t.pad, &t.unk} {
+		n := names[i]
+		if n.token == "" {
+			continue
+		}
+		id, ok := t.TokenToID(string(n.token))
+		if ok {
+			*to = id
+		} else if to == &t.bos || to == &t.eos {
+			return nil, fmt.Errorf("%s: %s: %q is not in the vocabulary of tokenizer.json", n.file, n.key, string(n.token))
+		}
+	}
+	return t, t.readStops(dir)
+}
+
+// readStops reads the ids that end generation: the first of the files that
+// there is says it.
+func (t *Tokenizer) readStops(dir string) error {
 	if t.eos >= 0 {
 		t.stops = append(t.stops, t.eos)
 	}
