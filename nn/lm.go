@@ -23,45 +23,23 @@ func Logits(m CausalLM, s *Step, ids []int32) *autograd.Value {
 	return m.Output().Forward(s, m.Hidden(s, ids))
 }
 
-// PadID fills rows up to the longest of a batch. Attention is causal, so no
-// token sees the padding behind it, and its own states are not used.
-const PadID = 0
-
 // Loss returns the sum of the cross-entropies of a batch's tokens divided by
-// denom. Labels stand where their tokens stand, and each is predicted from the
-// tokens before it: the first label of a row is not used, nor are those that are
-// autograd.Ignore. Rows shorter than the longest are padded on the right.
-func Loss(m CausalLM, s *Step, ids, labels [][]int32, denom float64) *autograd.Value {
-	s.B, s.T = len(ids), 0
-	for _, row := range ids {
-		s.T = max(s.T, len(row))
-	}
-	flat, next := make([]int32, s.B*s.T), make([]int32, s.B*s.T)
-	for i := range flat {
-		flat[i], next[i] = PadID, autograd.Ignore
-	}
-	for b, row := range ids {
-		copy(flat[b*s.T:], row)
-		if len(row) > 1 {
-			copy(next[b*s.T:], labels[b][1:len(row)])
+// denom. ids and labels are [B·T], with B and T those of the step. Labels stand
+// where their tokens stand, and each is predicted from the tokens before it: the
+// first label of a row is not used, nor are those that are autograd.Ignore.
+// Attention is causal, so padding on the right of a row, ignored by its labels,
+// changes nothing.
+func Loss(m CausalLM, s *Step, ids, labels []int32, denom float64) *autograd.Value {
+	next := make([]int32, len(labels))
+	for i := range next {
+		next[i] = autograd.Ignore
+		if (i+1)%s.T != 0 {
+			next[i] = labels[i+1]
 		}
 	}
-	x := m.Hidden(s, flat)
+	x := m.Hidden(s, ids)
 	if head, ok := m.Output().(Affine); ok {
 		return autograd.CrossEntropy(x, head.Affine(s), next, denom)
 	}
 	return autograd.CrossEntropyLogits(m.Output().Forward(s, x), next, denom)
-}
-
-// Targets returns the number of labels that Loss predicts: what a mean divides by.
-func Targets(labels [][]int32) int {
-	n := 0
-	for _, row := range labels {
-		for i, l := range row {
-			if i > 0 && l != autograd.Ignore {
-				n++
-			}
-		}
-	}
-	return n
 }

@@ -156,3 +156,14 @@ func (m *Model) Vocab() int { return m.Config.VocabSize }
 func (m *Model) NewCache(dev tensor.Device, capacity int) *nn.KVCache {
 	return nn.NewKVCache(dev, m.Config.NumHiddenLayers, capacity, m.Config.NumKeyValueHeads*m.Config.HeadDim)
 }
+
+// Family returns the model_type, by which defaults are chosen.
+func (m *Model) Family() string { return "llama" }
+
+// Tied returns the weight that embedding and head share, nil if they do not.
+func (m *Model) Tied() *autograd.Value {
+	if m.Config.TieWordEmbeddings {
+		return m.Embed.Weight
+	}
+	return nil
+}

@@ -1,0 +1,321 @@
+// Package lora adapts a frozen model by training little: the methods of
+// parameter-efficient fine-tuning, with the files of Hugging Face PEFT.
+package lora
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Config is a LoRA adapter's configuration, PEFT's adapter_config.json. Keys that
+// a file lacks have PEFT's defaults.
+type Config struct {
+	Rank    int     // r
+	Alpha   float64 // lora_alpha
+	Dropout float64 // lora_dropout, used in training alone
+	RSLoRA  bool    // use_rslora: the scale is alpha/√r instead of alpha/r
+
+	Targets Names // target_modules; none: the family's default
+	Exclude Names // exclude_modules
+
+	// Layers limits the targets to the layers of these numbers
+	// (layers_to_transform), counted where LayersPattern says.
+	Layers        []int
+	LayersPattern []string
+
+	// Init says how A and B begin: "" is PEFT's default (true), A by Kaiming and B
+	// zero; "gaussian" has A normal with deviation 1/r; "random" (false) has B as
+	// random as A.
+	Init string
+
+	BaseModel string // base_model_name_or_path
+
+	raw map[string]json.RawMessage // the file's keys, all kept
+}
+
+// Names selects modules: by a list of names, by a regular expression, or
+// "all-linear".
+type Names struct {
+	List      []string // a module's whole name, or the end of it after a dot
+	Regex     string   // matches a module's whole name
+	AllLinear bool     // every linear layer but the output
+}
+
+// None reports whether nothing is selected.
+func (n Names) None() bool { return len(n.List) == 0 && n.Regex == "" && !n.AllLinear }
+
+func (n Names) equal(m Names) bool {
+	return n.Regex == m.Regex && n.AllLinear == m.AllLinear && slices.Equal(n.List, m.List)
+}
+
+// ParseNames returns the selection that a command-line flag asks for: names
+// separated by commas, "re:" and a regular expression, or "all-linear".
+func ParseNames(s string) Names {
+	switch {
+	case s == "":
+		return Names{}
+	case strings.EqualFold(s, allLinear):
+		return Names{AllLinear: true}
+	case strings.HasPrefix(s, "re:"):
+		return Names{Regex: s[3:]}
+	}
+	var n Names
+	for _, name := range strings.Split(s, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			n.List = append(n.List, name)
+		}
+	}
+	return n
+}
+
+const allLinear = "all-linear"
+
+// MarshalJSON writes a list, a regular expression or "all-linear" as PEFT does.
+func (n Names) MarshalJSON() ([]byte, error) {
+	switch {
+	case n.AllLinear:
+		return json.Marshal(allLinear)
+	case n.Regex != "":
+		return json.Marshal(n.Regex)
+	case len(n.List) == 0:
+		return []byte("null"), nil
+	}
+	return json.Marshal(n.List)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (n *Names) UnmarshalJSON(data []byte) error {
+	*n = Names{}
+	var s string
+	if json.Unmarshal(data, &s) != nil {
+		return json.Unmarshal(data, &n.List)
+	}
+	if strings.EqualFold(s, allLinear) {
+		n.AllLinear = true
+	} else {
+		n.Regex = s
+	}
+	return nil
+}
+
+// ConfigFile and WeightsFile are the names of an adapter's files.
+const (
+	ConfigFile  = "adapter_config.json"
+	WeightsFile = "adapter_model.safetensors"
+)
+
+// Scale returns what B·A is multiplied by.
+func (c *Config) Scale() float64 {
+	if c.RSLoRA {
+		return c.Alpha / math.Sqrt(float64(c.Rank))
+	}
+	return c.Alpha / float64(c.Rank)
+}
+
+// ReadConfig reads the adapter_config.json of an adapter's folder.
+func ReadConfig(dir string) (Config, error) {
+	path := filepath.Join(dir, ConfigFile)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, err
+	}
+	c, err := ParseConfig(data)
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// neutral are the values with which a key asks for nothing that this package
+// does not do. Keys that are not listed are kept and not looked at: PEFT's own
+// reader drops what it does not know.
+var neutral = map[string][]string{
+	"alora_invocation_tokens": {"null"},
+	"alpha_pattern":           {"{}", "null"},
+	"arrow_config":            {"null"},
+	"bias":                    {`"none"`},
+	"corda_config":            {"null"},
+	"kasa_config":             {"null"},
+	"layer_replication":       {"null"},
+	"lora_bias":               {"false"},
+	"lora_ga_config":          {"null"},
+	"loftq_config":            {"{}", "null"},
+	"megatron_config":         {"null"},
+	"modules_to_save":         {"null", "[]"},
+	"monteclora_config":       {"null"},
+	"rank_pattern":            {"{}", "null"},
+	"target_parameters":       {"null", "[]"},
+	"trainable_token_indices": {"null"},
+	"use_bdlora":              {"null", "false"},
+	"use_dora":                {"false"},
+	"use_qalora":              {"false"},
+	"velora_config":           {"null"},
+}
+
+// ParseConfig reads the text of an adapter_config.json. One error lists all keys
+// that ask for what is not supported.
+func ParseConfig(data []byte) (Config, error) {
+	c := Config{Rank: 8, Alpha: 8}
+	if err := json.Unmarshal(data, &c.raw); err != nil {
+		return c, err
+	}
+	var problems []string
+	bad := func(format string, a ...any) { problems = append(problems, fmt.Sprintf(format, a...)) }
+
+	read := func(key string, dst any) {
+		v, ok := c.raw[key]
+		if !ok || string(v) == "null" {
+			return
+		}
+		if err := json.Unmarshal(v, dst); err != nil {
+			bad("%s is %s: %v", key, v, err)
+		}
+	}
+	var kind string
+	if read("peft_type", &kind); kind != "LORA" {
+		bad("peft_type is %q, want \"LORA\"", kind)
+	}
+	read("r", &c.Rank)
+	read("lora_alpha", &c.Alpha)
+	read("lora_dropout", &c.Dropout)
+	read("use_rslora", &c.RSLoRA)
+	read("target_modules", &c.Targets)
+	read("exclude_modules", &c.Exclude)
+	read("base_model_name_or_path", &c.BaseModel)
+	read("layers_to_transform", (*oneOrMore[int])(&c.Layers))
+	read("layers_pattern", (*oneOrMore[string])(&c.LayersPattern))
+	if c.Exclude.AllLinear { // the word means nothing here: it is a pattern like any
+		c.Exclude = Names{Regex: allLinear}
+	}
+	c.parseInit(bad)
+	for _, key := range slices.Sorted(maps.Keys(neutral)) {
+		v, ok := c.raw[key]
+		if !ok {
+			continue
+		}
+		var small bytes.Buffer
+		if err := json.Compact(&small, v); err != nil {
+			return c, err
+		}
+		if !slices.Contains(neutral[key], small.String()) {
+			bad("%s = %s is not supported", key, small.String())
+		}
+	}
+	if err := c.Check(); err != nil {
+		bad("%v", err)
+	}
+	if problems != nil {
+		return c, errors.New(strings.Join(problems, "; "))
+	}
+	return c, nil
+}
+
+func (c *Config) parseInit(bad func(string, ...any)) {
+	switch v := string(c.raw["init_lora_weights"]); v {
+	case "", "null", "true":
+	case "false":
+		c.Init = "random"
+	case `"gaussian"`:
+		c.Init = "gaussian"
+	case `"eva"`, `"orthogonal"`, `"loftq"`: // they concern the beginning alone
+	default:
+		bad("init_lora_weights = %s is not supported", v)
+	}
+}
+
+// oneOrMore is a value or a list of them.
+type oneOrMore[T any] []T
+
+func (l *oneOrMore[T]) UnmarshalJSON(data []byte) error {
+	var one T
+	if json.Unmarshal(data, &one) == nil {
+		*l = oneOrMore[T]{one}
+		return nil
+	}
+	return json.Unmarshal(data, (*[]T)(l))
+}
+
+// Check returns an error that lists what is wrong with the settings.
+func (c *Config) Check() error {
+	var bad []string
+	if c.Rank < 1 || c.Rank > 1<<16 {
+		bad = append(bad, fmt.Sprintf("rank r is %d, want 1 to %d", c.Rank, 1<<16))
+	}
+	if math.IsNaN(c.Alpha) || math.IsInf(c.Alpha, 0) {
+		bad = append(bad, fmt.Sprintf("lora_alpha is %g, want a finite number", c.Alpha))
+	}
+	if !(c.Dropout >= 0 && c.Dropout < 1) {
+		bad = append(bad, fmt.Sprintf("lora_dropout is %g, want 0 or more and less than 1", c.Dropout))
+	}
+	if len(c.Targets.List) == 0 && !c.Targets.None() && (c.Layers != nil || c.LayersPattern != nil) {
+		bad = append(bad, "layers_to_transform and layers_pattern want target_modules to be a list of names")
+	}
+	if c.LayersPattern != nil && c.Layers == nil {
+		bad = append(bad, "layers_pattern wants layers_to_transform")
+	}
+	switch c.Init {
+	case "", "gaussian", "random":
+	default:
+		bad = append(bad, fmt.Sprintf("initialisation is %q, want \"gaussian\", \"random\" or none", c.Init))
+	}
+	if bad != nil {
+		return errors.New(strings.Join(bad, "; "))
+	}
+	return nil
+}
+
+// JSON returns the configuration as PEFT writes it: keys sorted, indented by
+// two. Keys of the file that it was read from are kept.
+func (c *Config) JSON() ([]byte, error) {
+	all := map[string]any{
+		// What every version of PEFT since 0.7 reads without a warning.
+		"auto_mapping": nil, "bias": "none", "fan_in_fan_out": false, "layers_pattern": nil,
+		"layers_to_transform": nil, "modules_to_save": nil, "peft_type": "LORA", "revision": nil,
+		"rank_pattern": map[string]int{}, "alpha_pattern": map[string]float64{}, "task_type": "CAUSAL_LM",
+	}
+	for k, v := range c.raw {
+		all[k] = v
+	}
+	// A key of the file is written as it was unless its value has changed.
+	was := Config{}
+	if c.raw != nil {
+		text, err := json.Marshal(c.raw)
+		if err != nil {
+			return nil, err
+		}
+		if was, err = ParseConfig(text); err != nil {
+			return nil, err
+		}
+	}
+	set := func(key string, value any, same bool) {
+		if _, ok := c.raw[key]; !ok || !same {
+			all[key] = value
+		}
+	}
+	set("r", c.Rank, c.Rank == was.Rank)
+	set("lora_alpha", c.Alpha, c.Alpha == was.Alpha)
+	set("lora_dropout", c.Dropout, c.Dropout == was.Dropout)
+	set("use_rslora", c.RSLoRA, c.RSLoRA == was.RSLoRA)
+	set("target_modules", c.Targets, c.Targets.equal(was.Targets))
+	set("base_model_name_or_path", c.BaseModel, c.BaseModel == was.BaseModel)
+	set("init_lora_weights", map[string]any{"": true, "random": false, "gaussian": "gaussian"}[c.Init], c.Init == was.Init)
+	all["inference_mode"] = true
+	if !c.Exclude.None() {
+		set("exclude_modules", c.Exclude, c.Exclude.equal(was.Exclude))
+	}
+	if c.Layers != nil {
+		set("layers_to_transform", c.Layers, slices.Equal(c.Layers, was.Layers))
+	}
+	if c.LayersPattern != nil {
+		set("layers_pattern", c.LayersPattern, slices.Equal(c.LayersPattern, was.LayersPattern))
+	}
+	return json.MarshalIndent(all, "", "  ") // maps are written by sorted keys
+}
