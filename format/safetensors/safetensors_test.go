@@ -355,6 +355,20 @@ func TestNothingAllocatedFromLies(t *testing.T) {
 	}
 }
 
+// The limit on the header counts, not only the file's size.
+func TestHeaderLimit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	if err := os.WriteFile(path, binary.LittleEndian.AppendUint64(nil, maxHeader+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 8+maxHeader+1); err != nil { // sparse
+		t.Skip("no file of 100 MB here:", err)
+	}
+	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "header of 100000001 bytes, want at most 100000000") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestOpenNoFile(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty.safetensors")
