@@ -364,8 +364,7 @@ func Recompute(x *Value, f func(x *Value) *Value) *Value {
 			return []*tensor.Tensor{nil}
 		}
 		delete(t.grads, leaf)
-		defer dx.Release()
-		return []*tensor.Tensor{dx.In(t.arena)}
+		return []*tensor.Tensor{t.arena.Adopt(dx)}
 	}
 	t.nodes = append(t.nodes, n)
 	z.node = len(t.nodes)

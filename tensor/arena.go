@@ -57,6 +57,14 @@ func (a *Arena) FromF32(data []float32, shape ...int) *Tensor {
 	return t
 }
 
+// Adopt makes the innermost scope the owner of a tensor that was the caller's, and
+// returns it as one of the arena's.
+func (a *Arena) Adopt(t *Tensor) *Tensor {
+	v := *t
+	a.own(&v)
+	return &v
+}
+
 func (a *Arena) own(t *Tensor) {
 	t.arena = a
 	a.live = append(a.live, t.store)

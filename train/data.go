@@ -11,11 +11,13 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tenon-ml/tenon/autograd"
 )
 
 // Ignore is the label of a position that has no loss, as in PyTorch and
 // transformers.
-const Ignore = -100
+const Ignore = autograd.Ignore
 
 // Example is one line of a data file as token ids. Labels has the length of
 // IDs and is not shifted: Labels[t] is IDs[t], or Ignore where position t is
@@ -45,11 +47,10 @@ func (e *Example) Targets() int {
 type Encoder struct {
 	// Text encodes a text with nothing added in front or behind.
 	Text func(text string) ([]int32, error)
-	// BOS is what the tokenizer puts in front of a text: usually one token or
-	// none.
-	BOS []int32
-	// EOS ends a text and a completion; negative if the tokenizer has none.
-	EOS int32
+	// Marks returns what the tokenizer puts in front of a text, usually one
+	// token or none, and the token that ends a text and a completion, which is
+	// negative if the tokenizer has none.
+	Marks func() (bos []int32, eos int32, err error)
 	// Chat encodes a conversation, given as the JSON array of its messages.
 	// Labels are Ignore outside of what the assistant says.
 	Chat func(messages json.RawMessage) (ids, labels []int32, err error)
@@ -194,10 +195,11 @@ func (o *ReadOptions) parseText(obj map[string]json.RawMessage) (Example, error)
 	if err != nil {
 		return Example{}, err
 	}
-	ids = append(slices.Clone(o.Encoder.BOS), ids...)
-	if ids, err = o.end(ids); err != nil {
+	bos, eos, err := o.marks()
+	if err != nil {
 		return Example{}, err
 	}
+	ids = slices.Concat(bos, ids, eos)
 	return Example{IDs: ids, Labels: slices.Clone(ids)}, nil
 }
 
@@ -218,10 +220,11 @@ func (o *ReadOptions) parsePrompt(obj map[string]json.RawMessage) (Example, erro
 	if err != nil {
 		return Example{}, err
 	}
-	if tail, err = o.end(tail); err != nil {
+	bos, eos, err := o.marks()
+	if err != nil {
 		return Example{}, err
 	}
-	head = slices.Concat(o.Encoder.BOS, head)
+	head, tail = slices.Concat(bos, head), slices.Concat(tail, eos)
 	return Example{
 		IDs:    slices.Concat(head, tail),
 		Labels: slices.Concat(slices.Repeat([]int32{Ignore}, len(head)), tail),
@@ -275,11 +278,13 @@ func (o *ReadOptions) encode(key, text string) ([]int32, error) {
 	return ids, nil
 }
 
-func (o *ReadOptions) end(ids []int32) ([]int32, error) {
-	if o.Encoder.EOS < 0 {
-		return nil, errors.New("the tokenizer has no end-of-text token to put behind the text")
+// marks returns what stands in front of a text and behind it.
+func (o *ReadOptions) marks() (bos, eos []int32, err error) {
+	bos, end, err := o.Encoder.Marks()
+	if err == nil && end < 0 {
+		err = errors.New("the tokenizer has no end-of-text token to put behind the text")
 	}
-	return append(ids, o.Encoder.EOS), nil
+	return bos, []int32{end}, err
 }
 
 func stringAt(obj map[string]json.RawMessage, key string) (string, error) {

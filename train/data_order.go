@@ -17,6 +17,7 @@ type Batch struct {
 	IDs    []int32 // [B, T]
 	Labels []int32 // [B, T], unshifted
 	Lines  []int   // the lines of the file that the rows are
+	Tokens int     // of the rows, without padding
 }
 
 // Targets returns the number of positions of the batch that have a loss.
@@ -45,6 +46,7 @@ func NewBatch(examples []*Example) Batch {
 		copy(b.IDs[i*b.T:], e.IDs)
 		copy(b.Labels[i*b.T:], e.Labels)
 		b.Lines = append(b.Lines, e.Line)
+		b.Tokens += len(e.IDs)
 	}
 	return b
 }

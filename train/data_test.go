@@ -24,8 +24,7 @@ func letters(bos ...int32) Encoder {
 			}
 			return ids, nil
 		},
-		BOS: bos,
-		EOS: 2,
+		Marks: func() ([]int32, int32, error) { return bos, 2, nil },
 		Chat: func(messages json.RawMessage) (ids, labels []int32, err error) {
 			var m []struct{ Role, Content string }
 			if err := json.Unmarshal(messages, &m); err != nil {
@@ -145,7 +144,7 @@ func TestReadWithoutTokenizer(t *testing.T) {
 		}
 	}
 	e := letters()
-	e.EOS = -1
+	e.Marks = func() ([]int32, int32, error) { return nil, -1, nil }
 	if _, err := Read(strings.NewReader(`{"text":"a"}`), "d", ReadOptions{Encoder: e, Vocab: 256}); err == nil || !strings.Contains(err.Error(), "end-of-text") {
 		t.Errorf("got %v", err)
 	}

@@ -1,0 +1,138 @@
+package train
+
+import (
+	"math"
+	"strings"
+
+	"github.com/tenon-ml/tenon/autograd"
+	"github.com/tenon-ml/tenon/tensor"
+)
+
+// Param is a parameter to be trained.
+type Param struct {
+	Name  string
+	Value *autograd.Value
+}
+
+// AdamW is Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as
+// torch.optim.AdamW computes it in F32:
+//
+//	p ← p·(1 - lr·decay)
+//	m ← m + (1-β₁)·(g - m)    v ← β₂·v + (1-β₂)·g²
+//	p ← p - lr/(1-β₁ᵗ) · m/(√v/√(1-β₂ᵗ) + ε)
+//
+// Parameters that NoDecay names are not decayed.
+type AdamW struct {
+	Beta1, Beta2, Eps, WeightDecay float64
+
+	params []Param
+	m, v   []*tensor.Tensor
+	step   int
+}
+
+// NewAdamW returns an optimizer of the parameters with β₁ 0.9, β₂ 0.999, ε 1e-8.
+func NewAdamW(params []Param, weightDecay float64) *AdamW {
+	o := &AdamW{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: weightDecay, params: params}
+	for _, p := range params {
+		t := p.Value.T
+		o.m = append(o.m, tensor.New(t.Device(), tensor.F32, t.Shape()...).Fill(0))
+		o.v = append(o.v, tensor.New(t.Device(), tensor.F32, t.Shape()...).Fill(0))
+	}
+	return o
+}
+
+// NoDecay reports whether transformers' Trainer leaves a parameter out of weight
+// decay: biases and the weights of norms, known by their names.
+func NoDecay(name string) bool {
+	lower := strings.ToLower(name)
+	for _, s := range []string{"bias", "layernorm", "rmsnorm"} {
+		if strings.Contains(lower, s) {
+			return true
+		}
+	}
+	for part := range strings.SplitSeq(lower, ".") {
+		if part == "norm" || strings.HasSuffix(part, "_norm") {
+			return true
+		}
+	}
+	return false
+}
+
+// Step takes one step at the given rate. A parameter without a gradient stays
+// as it is.
+func (o *AdamW) Step(grads autograd.Grads, lr float64) {
+	o.step++
+	for i, p := range o.params {
+		g := grads[p.Value]
+		if g == nil {
+			continue
+		}
+		h := tensor.AdamWStep{LR: lr, Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, WeightDecay: o.WeightDecay, Step: o.step}
+		if NoDecay(p.Name) {
+			h.WeightDecay = 0
+		}
+		if k := p.Value.T.Device().Kernels().AdamW; k != nil {
+			k(p.Value.T, g, o.m[i], o.v[i], h)
+		} else {
+			adamW(p.Value.T, g, o.m[i], o.v[i], h)
+		}
+	}
+}
+
+// adamW is one step in mandatory operations: its definition.
+func adamW(p, g, m, v *tensor.Tensor, h tensor.AdamWStep) {
+	arena := tensor.NewArena(p.Device())
+	defer arena.Close()
+	in := func(t *tensor.Tensor) *tensor.Tensor { return t.In(arena) }
+	m.CopyFrom(in(m).Add(in(g).Sub(m).Scale(1 - h.Beta1)))
+	v.CopyFrom(in(v).Scale(h.Beta2).Add(in(g).Mul(g).Scale(1 - h.Beta2)))
+	bias1 := 1 - math.Pow(h.Beta1, float64(h.Step))
+	bias2 := 1 - math.Pow(h.Beta2, float64(h.Step))
+	eps := in(p).Scale(0).Add(arena.New(p.DType(), 1).Fill(h.Eps))
+	denom := in(v).Unary(tensor.OpSqrt).Scale(1 / math.Sqrt(bias2)).Add(eps)
+	p.CopyFrom(in(p).Scale(1 - h.LR*h.WeightDecay).Sub(in(m).Div(denom).Scale(h.LR / bias1)))
+}
+
+// Release releases the optimizer's state.
+func (o *AdamW) Release() {
+	for i := range o.m {
+		o.m[i].Release()
+		o.v[i].Release()
+	}
+	o.m, o.v = nil, nil
+}
+
+// gradNorm returns the Euclidean norm of all gradients together.
+func gradNorm(params []Param, grads autograd.Grads) float64 {
+	var sum float64
+	for _, p := range params {
+		if g := grads[p.Value]; g != nil {
+			sum += sumSquares(g)
+		}
+	}
+	return math.Sqrt(sum)
+}
+
+func sumSquares(t *tensor.Tensor) float64 {
+	arena := tensor.NewArena(t.Device())
+	defer arena.Close()
+	x := t.In(arena)
+	return x.Mul(x).Reshape(1, t.Elems()).Sum().Item()
+}
+
+// clip scales the gradients so that their norm is at most most, as
+// torch.nn.utils.clip_grad_norm_ does: by most/(norm + 1e-6) if that is less
+// than 1.
+func clip(params []Param, grads autograd.Grads, norm, most float64) {
+	f := most / (norm + 1e-6)
+	if f >= 1 {
+		return
+	}
+	for _, p := range params {
+		if g := grads[p.Value]; g != nil {
+			s := g.Scale(f)
+			g.CopyFrom(s)
+			s.Release()
+		}
+	}
+}
