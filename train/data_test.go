@@ -172,6 +172,7 @@ func TestNewBatch(t *testing.T) {
 		IDs:    []int32{1, 2, 0, 3, 4, 5},
 		Labels: []int32{1, 2, x, x, x, 5},
 		Lines:  []int{4, 9},
+		Tokens: 5,
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
