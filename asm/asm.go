@@ -18,3 +18,5 @@
 //
 // The package carries no compatibility promise.
 package asm
+
+//go:generate go run ./_gen

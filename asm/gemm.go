@@ -50,10 +50,9 @@ func Gemm(c []float32, ldc int, a []float32, ars, acs int, b []float32, brs, bcs
 		add := accumulate || l > 0
 		al, bl := a[l*acs:], b[l*brs:]
 		j := 0
-		if bcs == 1 { // whole panels are read where they lie
-			for ; j+TileCols <= n; j += TileCols {
-				column(c[j:], ldc, al, ars, acs, bl[j:], brs, m, TileCols, kk, alpha, add)
-			}
+		if bcs == 1 {
+			j = n &^ (TileCols - 1)
+			GemmRows(c, ldc, al, ars, acs, bl, brs, m, j, kk, alpha, add)
 		}
 		width := GemmScratch() / kk / TileCols * TileCols
 		for ; j < n; j += width {
@@ -88,7 +87,21 @@ func PanelsLen(k, n int) int { return k * ((n + TileCols - 1) &^ (TileCols - 1))
 //
 // One of brs, bcs is 1. panels has PanelsLen(k, n) elements.
 func Pack(panels, b []float32, brs, bcs, k, n int) {
-	for j := 0; j < n; j += TileCols {
+	j := 0
+	if useVec && bcs == 1 && k > 0 {
+		for j+TileCols <= n {
+			dst, src := &panels[j*k:][:k*TileCols][0], &b[j:][:(k-1)*brs+TileCols][0]
+			if j+4*TileCols <= n {
+				_, _ = panels[(j+4*TileCols)*k-1], b[j+(k-1)*brs+4*TileCols-1]
+				packRows4(dst, src, brs, k)
+				j += 4 * TileCols
+			} else {
+				packRows1(dst, src, brs, k)
+				j += TileCols
+			}
+		}
+	}
+	for ; j < n; j += TileCols {
 		packPanel(panels[j*k:][:k*TileCols], b[j*bcs:], brs, bcs, k, min(TileCols, n-j))
 	}
 }
@@ -96,12 +109,6 @@ func Pack(panels, b []float32, brs, bcs, k, n int) {
 func packPanel(panel, b []float32, brs, bcs, k, n int) {
 	if n < TileCols {
 		clear(panel)
-	}
-	if bcs == 1 && n == TileCols {
-		for l := range k {
-			*(*[TileCols]float32)(panel[l*TileCols:]) = *(*[TileCols]float32)(b[l*brs:])
-		}
-		return
 	}
 	if bcs == 1 {
 		for l := range k {
@@ -126,6 +133,17 @@ func packPanel(panel, b []float32, brs, bcs, k, n int) {
 		for l := from; l < k; l++ {
 			panel[l*TileCols+i] = b[i*bcs+l*brs]
 		}
+	}
+}
+
+// GemmRows is Gemm with rows of b read where they lie, without packing: bcs is
+// 1, n a multiple of TileCols and k at most Depth(k).
+func GemmRows(c []float32, ldc int, a []float32, ars, acs int, b []float32, brs, m, n, k int, alpha float32, accumulate bool) {
+	if m == 0 {
+		return
+	}
+	for j := 0; j < n; j += TileCols {
+		column(c[j:], ldc, a, ars, acs, b[j:], brs, m, TileCols, k, alpha, accumulate)
 	}
 }
 

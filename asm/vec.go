@@ -234,3 +234,14 @@ func dots1x3(dst *float32, ldd int, w *float32, ld int, x *float32, ldx, k int)
 //
 //go:noescape
 func packT8(dst, src *float32, ld, k int)
+
+// packRows4 copies rows of 4 panels, the panels being k*16 elements apart, and
+// packRows1 those of one:
+//
+//	dst[j/16*k*16+l*16+j%16] = src[l*ld+j]
+//
+//go:noescape
+func packRows4(dst, src *float32, ld, k int)
+
+//go:noescape
+func packRows1(dst, src *float32, ld, k int)

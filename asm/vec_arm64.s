@@ -2759,3 +2759,52 @@ block:
 	CBNZ R12, block
 done:
 	RET
+
+// func packRows4
+TEXT ·packRows4(SB), NOSPLIT, $0-32
+	MOVD dst+0(FP), R9
+	MOVD src+8(FP), R1
+	MOVD ld+16(FP), R0
+	MOVD k+24(FP), R12
+	LSL $2, R0, R0
+	LSL $6, R12, R13
+	ADD R13, R9, R10
+	ADD R13, R10, R11
+	ADD R13, R11, R12
+	CBZ R13, done
+	ADD R9, R13, R13
+row:
+	MOVD R1, R2
+	VLD1.P 64(R2), [V0.S4, V1.S4, V2.S4, V3.S4]
+	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R9)
+	VLD1.P 64(R2), [V0.S4, V1.S4, V2.S4, V3.S4]
+	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R10)
+	VLD1.P 64(R2), [V0.S4, V1.S4, V2.S4, V3.S4]
+	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R11)
+	VLD1.P 64(R2), [V0.S4, V1.S4, V2.S4, V3.S4]
+	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R12)
+	ADD R0, R1
+	CMP R13, R9
+	BNE row
+done:
+	RET
+
+// func packRows1
+TEXT ·packRows1(SB), NOSPLIT, $0-32
+	MOVD dst+0(FP), R9
+	MOVD src+8(FP), R1
+	MOVD ld+16(FP), R0
+	MOVD k+24(FP), R12
+	LSL $2, R0, R0
+	LSL $6, R12, R13
+	CBZ R13, done
+	ADD R9, R13, R13
+row:
+	MOVD R1, R2
+	VLD1.P 64(R2), [V0.S4, V1.S4, V2.S4, V3.S4]
+	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R9)
+	ADD R0, R1
+	CMP R13, R9
+	BNE row
+done:
+	RET

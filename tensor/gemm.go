@@ -35,6 +35,7 @@ const (
 	gemmRows   = 96   // rows of c in a task: whole tiles, whole blocks of a decoded a
 	gemmCols   = 2048 // columns of b that are packed at once
 	packCols   = 64   // columns of b in a packing task: whole panels, whole blocks
+	directRows = 24   // up to here, rows of b are read where they lie: packing costs more
 	skinnyRows = 8    // up to here, rows of a transposed b are streamed, not packed
 	serialWork = 1 << 17
 	decodeLen  = 16 << 10 // floats that a skinny task decodes at a time
@@ -64,6 +65,7 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 	if m <= skinnyRows && b.rs == 1 && b.cs != 1 && a.dt == F32 {
 		g.runSkinny(w)
 	} else {
+		g.direct = m <= directRows && b.dt == F32 && b.cs == 1
 		g.runPacked(w)
 	}
 	g.c, g.a, g.b = nil, matrix{}, matrix{}
@@ -79,6 +81,7 @@ type gemmCall struct {
 	alpha      float32
 	accumulate bool
 	serial     bool
+	direct     bool // b is not packed
 
 	// The piece in progress: columns j0 to j0+nn, inner indices l0 to l0+kk.
 	j0, nn, l0, kk int
@@ -86,6 +89,7 @@ type gemmCall struct {
 
 	panels []float32   // nn columns of b, packed
 	local  [][]float32 // of each worker: decoded or packed blocks
+	edge   [][]float32 // of each worker: the last panel where b is not packed
 	x      []float32   // skinny: a with its rows contiguous
 
 	pack, multiply, stream func(task, worker int) // the methods, bound once
@@ -106,7 +110,7 @@ func (w *Workers) takeGemm() *gemmCall {
 		p.free = p.free[:n-1]
 		return g
 	}
-	g := &gemmCall{local: make([][]float32, w.n)}
+	g := &gemmCall{local: make([][]float32, w.n), edge: make([][]float32, w.n)}
 	g.pack, g.multiply, g.stream = g.packTask, g.multiplyTask, g.streamTask
 	return g
 }
@@ -142,7 +146,9 @@ func ceil(x, y int) int { return (x + y - 1) / y }
 // rows and groups of columns.
 func (g *gemmCall) runPacked(w *Workers) {
 	depth := asm.Depth(g.k)
-	g.panels = floats(&g.panels, asm.PanelsLen(depth, min(g.n, gemmCols)))
+	if !g.direct {
+		g.panels = floats(&g.panels, asm.PanelsLen(depth, min(g.n, gemmCols)))
+	}
 	rowBlocks := ceil(g.m, gemmRows)
 	for g.j0 = 0; g.j0 < g.n; g.j0 += gemmCols {
 		g.nn = min(gemmCols, g.n-g.j0)
@@ -152,7 +158,9 @@ func (g *gemmCall) runPacked(w *Workers) {
 		g.groups = ceil(g.nn, g.width)
 		for g.l0 = 0; g.l0 < g.k; g.l0 += depth {
 			g.kk = min(depth, g.k-g.l0)
-			g.run(w, ceil(g.nn, packCols), g.pack)
+			if !g.direct {
+				g.run(w, ceil(g.nn, packCols), g.pack)
+			}
 			g.run(w, rowBlocks*g.groups, g.multiply)
 		}
 	}
@@ -196,7 +204,19 @@ func (g *gemmCall) multiplyTask(task, worker int) {
 		rows, cs = floats(&g.local[worker], mm*kk), mm
 		a.decode(rows, g.l0, kk, i, mm)
 	}
-	asm.GemmPanels(g.c[i*g.ldc+g.j0+j:], g.ldc, rows, rs, cs, g.panels[j*kk:], mm, nn, kk, g.alpha, g.accumulate || g.l0 > 0)
+	c, add := g.c[i*g.ldc+g.j0+j:], g.accumulate || g.l0 > 0
+	if !g.direct {
+		asm.GemmPanels(c, g.ldc, rows, rs, cs, g.panels[j*kk:], mm, nn, kk, g.alpha, add)
+		return
+	}
+	b := g.b.f32[g.l0*g.b.rs+g.j0+j:]
+	whole := nn &^ (asm.TileCols - 1)
+	asm.GemmRows(c, g.ldc, rows, rs, cs, b, g.b.rs, mm, whole, kk, g.alpha, add)
+	if rest := nn - whole; rest > 0 {
+		panel := floats(&g.edge[worker], kk*asm.TileCols)
+		asm.Pack(panel, b[whole:], g.b.rs, 1, kk, rest)
+		asm.GemmPanels(c[whole:], g.ldc, rows, rs, cs, panel, mm, rest, kk, g.alpha, add)
+	}
 }
 
 // runSkinny streams the rows of the transposed b.

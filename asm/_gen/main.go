@@ -1,9 +1,9 @@
 // Command _gen writes the vector kernels of package asm for amd64 (AVX2, FMA)
 // and arm64 (NEON) from one list:
 //
-//	go run ./_gen
+//	go run ./_gen [folder]
 //
-// Run it in the folder asm.
+// Run it in the folder asm; it writes to that or to the folder named.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"go/format"
 	"log"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -64,6 +65,9 @@ func write(name, text string) {
 			log.Fatal(name, ": ", err)
 		}
 		data = formatted
+	}
+	if len(os.Args) > 1 {
+		name = filepath.Join(os.Args[1], name)
 	}
 	if err := os.WriteFile(name, data, 0o644); err != nil {
 		log.Fatal(err)

@@ -60,6 +60,17 @@ func dots1x3(dst *float32, ldd int, w *float32, ld int, x *float32, ldx, k int)
 //
 //go:noescape
 func packT8(dst, src *float32, ld, k int)
+
+// packRows4 copies rows of 4 panels, the panels being k*16 elements apart, and
+// packRows1 those of one:
+//
+//	dst[j/16*k*16+l*16+j%16] = src[l*ld+j]
+//
+//go:noescape
+func packRows4(dst, src *float32, ld, k int)
+
+//go:noescape
+func packRows1(dst, src *float32, ld, k int)
 `
 
 var matrixStubs = func() string {
@@ -72,6 +83,7 @@ var matrixStubs = func() string {
 			fmt.Fprintf(&out, "func dots%dx%d(dst *float32, ldd int, w *float32, ld int, x *float32, ldx, k int) { panic(useVec) }\n", r, x)
 		}
 	}
+	out.WriteString("func packRows4(dst, src *float32, ld, k int) { panic(useVec) }\nfunc packRows1(dst, src *float32, ld, k int) { panic(useVec) }\n")
 	out.WriteString("func packT8(dst, src *float32, ld, k int) { panic(useVec) }\n")
 	return out.String()
 }()
@@ -102,6 +114,15 @@ func matrices(arm bool) []string {
 		}
 	}
 	text("packT8", 32, pack)
+	for _, panels := range []int{4, 1} {
+		text(fmt.Sprintf("packRows%d", panels), 32, func(p func(string, ...any)) {
+			if arm {
+				packRowsARM64(p, panels)
+			} else {
+				packRowsAMD64(p, panels)
+			}
+		})
+	}
 	return out
 }
 
@@ -440,6 +461,64 @@ func packARM64(p func(string, ...any)) {
 	p("ADD $256, R9")
 	p("SUB $4, R12")
 	p("CBNZ R12, block")
+	p("done:")
+	p("RET")
+}
+
+func packRowsAMD64(p func(string, ...any), panels int) {
+	p("MOVQ dst+0(FP), DI")
+	p("MOVQ src+8(FP), AX")
+	p("MOVQ ld+16(FP), BX")
+	p("MOVQ k+24(FP), R12")
+	p("SHLQ $2, BX")
+	p("MOVQ R12, R8")
+	p("SHLQ $6, R8")
+	p("LEAQ (R8)(R8*2), R9")
+	p("LEAQ (AX)(BX*8), SI")
+	dst := []string{"(DI)", "(DI)(R8*1)", "(DI)(R8*2)", "(DI)(R9*1)"}
+	p("TESTQ R12, R12")
+	p("JEQ done")
+	p("row:")
+	for i := range panels {
+		p("PREFETCHT0 %d(SI)", 64*i)
+		p("VMOVUPS %d(AX), Y%d", 64*i, 2*i)
+		p("VMOVUPS %d(AX), Y%d", 64*i+32, 2*i+1)
+	}
+	for i := range panels {
+		p("VMOVUPS Y%d, %s", 2*i, dst[i])
+		p("VMOVUPS Y%d, 32%s", 2*i+1, dst[i])
+	}
+	p("ADDQ BX, AX")
+	p("ADDQ BX, SI")
+	p("ADDQ $64, DI")
+	p("DECQ R12")
+	p("JNE row")
+	p("done:")
+	p("VZEROUPPER")
+	p("RET")
+}
+
+func packRowsARM64(p func(string, ...any), panels int) {
+	p("MOVD dst+0(FP), R9")
+	p("MOVD src+8(FP), R1")
+	p("MOVD ld+16(FP), R0")
+	p("MOVD k+24(FP), R12")
+	p("LSL $2, R0, R0")
+	p("LSL $6, R12, R13")
+	for i := 1; i < panels; i++ {
+		p("ADD R13, R%d, R%d", 8+i, 9+i) // R10, R11 and, the count done, R12
+	}
+	p("CBZ R13, done")
+	p("ADD R9, R13, R13")
+	p("row:")
+	p("MOVD R1, R2")
+	for i := range panels {
+		p("VLD1.P 64(R2), [V0.S4, V1.S4, V2.S4, V3.S4]")
+		p("VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R%d)", 9+i)
+	}
+	p("ADD R0, R1")
+	p("CMP R13, R9")
+	p("BNE row")
 	p("done:")
 	p("RET")
 }

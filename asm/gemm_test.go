@@ -1,0 +1,95 @@
+package asm
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestGemm(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(11, 12))
+		scratch := make([]float32, GemmScratch())
+		for _, s := range [][3]int{{0, 3, 3}, {3, 0, 3}, {3, 3, 0}, {1, 1, 1}, {1, 16, 8}, {2, 17, 3}, {3, 15, 9}, {4, 8, 16}, {5, 33, 7}, {6, 16, 1}, {7, 24, 31}, {12, 32, 8},
+			{13, 40, 65}, {64, 64, 64}, {64, 48, 67}, {20, 90, 400}, {11, 100, 385}, {6, 80, 1000}} {
+			m, n, k := s[0], s[1], s[2]
+			for mode := range 8 {
+				ars, acs, brs, bcs := k+1, 1, n+2, 1
+				if mode&1 != 0 {
+					ars, acs = 1, m+1
+				}
+				if mode&2 != 0 {
+					brs, bcs = 1, k+3
+				}
+				accumulate := mode&4 != 0
+				length := func(rows, cols, rs, cs int) int { return max(0, min(rows, cols, 1)*((rows-1)*rs+(cols-1)*cs+1)) }
+				ldc := n + 1
+				a := guarded(t, length(m, k, ars, acs), mode%3 != 0)
+				b := guarded(t, length(k, n, brs, bcs), mode%3 != 0)
+				c := guarded(t, length(m, n, ldc, 1), mode%3 != 0)
+				for _, x := range [][]float32{a, b, c} {
+					normal(r, x)
+				}
+				old := append([]float32(nil), c...)
+				Gemm(c, ldc, a, ars, acs, b, brs, bcs, m, n, k, 0.7, accumulate, scratch)
+				for i := range c {
+					row, col := i/ldc, i%ldc
+					want, scale := float64(old[i]), math.Abs(float64(old[i]))
+					if col < n {
+						if !accumulate {
+							want, scale = 0, 0
+						}
+						for l := range k {
+							p := float64(float32(0.7)) * float64(a[row*ars+l*acs]) * float64(b[l*brs+col*bcs])
+							want, scale = want+p, scale+math.Abs(p)
+						}
+					}
+					if math.Abs(float64(c[i])-want) > 8*ulp(scale) {
+						t.Fatalf("%v mode %d: c[%d,%d] = %v, want %v", s, mode, row, col, c[i], want)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestPack(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(13, 14))
+		for _, k := range []int{1, 3, 4, 8, 9, 17, 40} {
+			for _, n := range []int{1, 7, 8, 15, 16, 17, 24, 31, 64, 70, 150} {
+				for _, transposed := range []bool{false, true} {
+					brs, bcs := n+1, 1
+					if transposed {
+						brs, bcs = 1, k+1
+					}
+					b := guarded(t, (k-1)*brs+(n-1)*bcs+1, true)
+					normal(r, b)
+					panels := guarded(t, PanelsLen(k, n), true)
+					normal(r, panels)
+					Pack(panels, b, brs, bcs, k, n)
+					for i, got := range panels {
+						j, l := i/(k*TileCols)*TileCols+i%TileCols, i/TileCols%k
+						var want float32
+						if j < n {
+							want = b[l*brs+j*bcs]
+						}
+						if got != want {
+							t.Fatalf("k %d n %d transposed %v: (%d, %d) is %v, want %v", k, n, transposed, l, j, got, want)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// The pieces of the inner dimension are whole blocks of every stored type.
+func TestDepth(t *testing.T) {
+	for k := 1; k < 5000; k++ {
+		d := Depth(k)
+		if d > k || d > maxDepth || d < k && d%32 != 0 {
+			t.Fatalf("Depth(%d) = %d", k, d)
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package asm
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// kernelTiers is the table of kernels and tiers. Every kernel has plain Go;
+// avx2 and neon name the assembly that the tier runs, "-" and a reason where it
+// runs none of its own.
+var kernelTiers = []struct{ kernel, avx2, neon string }{
+	{"Add", "addVec", "addVec"},
+	{"Sub", "subVec", "subVec"},
+	{"Mul", "mulVec", "mulVec"},
+	{"Div", "divVec", "divVec"},
+	{"Scale", "scaleVec", "scaleVec"},
+	{"AddScaled", "addScaledVec", "addScaledVec"},
+	{"MulAddScaled", "mulAddScaledVec", "mulAddScaledVec"},
+	{"Sum", "sumVec", "sumVec"},
+	{"Dot", "dotVec", "dotVec"},
+	{"SumSquares", "dotVec", "dotVec"},
+	{"Max", "maxVec", "maxVec"},
+	{"Exp", "expVec", "expVec"},
+	{"ExpSubSum", "expSubSumVec", "expSubSumVec"},
+	{"SiLU", "siluVec", "siluVec"},
+	{"SwiGLU", "swigluVec", "swigluVec"},
+	{"SwiGLUGrad", "swigluGradVec", "swigluGradVec"},
+	{"RMSNormRow", "dotVec mulScaledVec", "dotVec mulScaledVec"},
+	{"RMSNormGradRow", "dot3Vec rmsnormGradVec rmsnormGradAddVec", "dot3Vec rmsnormGradVec rmsnormGradAddVec"},
+	{"RoPERow", "ropeVec", "ropeVec"},
+	{"DecodeBF16", "decodeBF16Vec", "decodeBF16Vec"},
+	{"DecodeF16", "decodeF16Vec", "decodeF16Vec"},
+	{"EncodeBF16", "encodeBF16Vec", "encodeBF16Vec"},
+	{"EncodeF16", "encodeF16Vec", "encodeF16Vec"},
+	{"AdamW", "adamwVec", "adamwVec"},
+	{"RowDots", "dots4x1 dots1x1", "dots4x1 dots1x1"},
+	{"RowDotsMulti", "dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3", "dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3"},
+	{"Pack", "packT8 packRows4 packRows1", "packT8 packRows4 packRows1"},
+	{"Gemm", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
+	{"GemmPanels", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
+	{"GemmRows", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
+}
+
+// notKernels are the exported functions that compute sizes and names.
+var notKernels = []string{"Tier", "Depth", "GemmScratch", "PanelsLen"}
+
+func TestKernelTable(t *testing.T) {
+	rows := map[string]bool{}
+	used := map[string]map[string]bool{"amd64": {}, "arm64": {}}
+	for _, row := range kernelTiers {
+		rows[row.kernel] = true
+		for arch, cell := range map[string]string{"amd64": row.avx2, "arm64": row.neon} {
+			switch {
+			case strings.HasPrefix(cell, "- "):
+			case cell == "" || cell == "-":
+				t.Errorf("%s has no assembly on %s and no reason", row.kernel, arch)
+			default:
+				for _, name := range strings.Fields(cell) {
+					used[arch][name] = true
+				}
+			}
+		}
+	}
+	exported := slices.Clone(notKernels)
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".go") || strings.HasSuffix(e.Name(), "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), e.Name(), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.IsExported() {
+				if name := fn.Name.Name; !rows[name] && !slices.Contains(notKernels, name) {
+					t.Errorf("%s has no row", name)
+				} else {
+					exported = append(exported, name)
+				}
+			}
+		}
+	}
+	for name := range rows {
+		if !slices.Contains(exported, name) {
+			t.Errorf("the row %s has no function", name)
+		}
+	}
+	text := regexp.MustCompile(`(?m)^TEXT ·(\w+)\(SB\)`)
+	for arch, names := range used {
+		source, err := os.ReadFile("vec_" + arch + ".s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defined := map[string]bool{}
+		for _, m := range text.FindAllStringSubmatch(string(source), -1) {
+			defined[m[1]] = true
+		}
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			if !defined[name] {
+				t.Errorf("%s is not in vec_%s.s", name, arch)
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(defined)) {
+			if !names[name] {
+				t.Errorf("%s in vec_%s.s is in no row", name, arch)
+			}
+		}
+	}
+}
+
+// Every instruction that is written as a number is the one that its comment
+// says, in the spelling of LLVM's disassembler.
+func TestEncodedInstructions(t *testing.T) {
+	mc, err := exec.LookPath("llvm-mc")
+	if err != nil {
+		t.Skip("llvm-mc is not installed: apt-get install llvm")
+	}
+	source, err := os.ReadFile("vec_arm64.s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	var input bytes.Buffer
+	word := regexp.MustCompile(`(?m)^\s*WORD \$0x([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2}) // (.*)$`)
+	for _, m := range word.FindAllStringSubmatch(string(source), -1) {
+		fmt.Fprintf(&input, "0x%s 0x%s 0x%s 0x%s\n", m[4], m[3], m[2], m[1])
+		want = append(want, m[5])
+	}
+	if n := bytes.Count(source, []byte("WORD")); len(want) != n || n == 0 {
+		t.Fatalf("%d of %d WORDs have a mnemonic beside them", len(want), n)
+	}
+	cmd := exec.Command(mc, "-disassemble", "-triple=aarch64", "-mattr=+fullfp16,+dotprod")
+	cmd.Stdin = &input
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var got []string
+	for line := range strings.Lines(string(out)) {
+		if line = strings.Join(strings.Fields(line), " "); line != "" && !strings.HasPrefix(line, ".") {
+			got = append(got, line)
+		}
+	}
+	if len(got) != len(want) {
+		t.Fatalf("llvm-mc prints %d instructions for %d words:\n%s", len(got), len(want), out)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("word %d is %q, its comment says %q", i, got[i], want[i])
+		}
+	}
+}
+
+// The committed assembly is what the generator writes.
+func TestGenerated(t *testing.T) {
+	gotool, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip("the go command is not installed")
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(gotool, "run", "./_gen", dir)
+	cmd.Env = append(os.Environ(), "GOARCH=", "GOFLAGS=") // for this machine, also where the test runs emulated
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go run ./_gen: %v: %s", err, out)
+	}
+	for _, name := range []string{"vec_amd64.s", "vec_arm64.s", "vec.go", "vec_none.go"} {
+		want, err := os.ReadFile(dir + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s is not what asm/_gen writes: run go generate in asm", name)
+		}
+	}
+}
