@@ -42,6 +42,12 @@ func (x *Value) Affine(a Affine) *Value {
 	if a.B.wants() {
 		keep = append(keep, h)
 	}
+	if x.wants() {
+		keep = append(keep, a.W.T)
+	}
+	if a.A != nil && (x.wants() || a.A.wants()) {
+		keep = append(keep, a.A.T, a.B.T)
+	}
 	shape := append(append(tensor.Shape{}, x.Shape()[:len(x.Shape())-1]...), z.Dim(-1))
 	return recordAll("affine", z.Reshape(shape...), inputs, keep, func(dz tt, want []bool) []tt {
 		return a.grad(dz.Rows2D(), x, xt, h, want)

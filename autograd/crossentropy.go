@@ -135,6 +135,9 @@ func CrossEntropyLogits(l *Value, labels []int32, denom float64) *Value {
 	onehot, weight := make([]float64, n*v), make([]float64, n)
 	for i, label := range labels {
 		if label != Ignore {
+			if label < 0 || int(label) >= v {
+				tensor.Bad("cross-entropy", "labels within the vocabulary", l.T)
+			}
 			onehot[i*v+int(label)] = 1
 			weight[i] = 1 / denom
 		}

@@ -50,12 +50,15 @@ func (x *Value) Narrow(axis, lo, hi int) *Value {
 //	dx = the part of dz that came from x
 func Concat(axis int, xs ...*Value) *Value {
 	ts, ins := make([]tt, len(xs)), make([]input, len(xs))
-	at := 0
 	for i, x := range xs {
 		ts[i] = x.T
+	}
+	z := tensor.Concat(axis, ts...)
+	at := 0
+	for i, x := range xs {
 		lo, hi := at, at+x.Shape()[axis]
 		ins[i] = wrt(x, func(dz tt) tt { return dz.Narrow(axis, lo, hi) })
 		at = hi
 	}
-	return record("concat", tensor.Concat(axis, ts...), ins...)
+	return record("concat", z, ins...)
 }

@@ -45,6 +45,7 @@ type Tape struct {
 	mode  mode
 	nodes []node
 	grads Grads // being collected, during Backward
+	depth int   // of Recompute
 }
 
 type mode uint8
@@ -137,18 +138,21 @@ func wrt(v *Value, grad func(dz *tensor.Tensor) *tensor.Tensor, keep ...*tensor.
 }
 
 // tapeOf returns the tape of a computation on the given values, nil if they are
-// all parameters.
+// all parameters. Inside of Recompute that is the inner tape, on which constants
+// of the outer one may be used.
 func tapeOf(values ...*Value) *Tape {
 	var t *Tape
 	for _, v := range values {
-		if v == nil || v.tape == nil {
+		if v != nil && v.tape != nil && (t == nil || v.tape.depth > t.depth) {
+			t = v.tape
+		}
+	}
+	for _, v := range values {
+		if v == nil || v.tape == nil || v.tape == t {
 			continue
 		}
-		if t != nil && t != v.tape && (v.wants() || v.tape.mode != t.mode) {
+		if v.wants() || v.tape.depth == t.depth && v.tape.mode != t.mode {
 			panic("autograd: values of two tapes in one operation")
-		}
-		if t == nil {
-			t = v.tape
 		}
 	}
 	return t
@@ -274,7 +278,7 @@ func (t *Tape) backward(z *Value, dz *tensor.Tensor, grads Grads) {
 		return
 	}
 	t.nodes[z.node-1].dz = dz.Retain()
-	for i := z.node - 1; i >= 0; i-- {
+	for i := len(t.nodes) - 1; i >= 0; i-- { // those after z lead nowhere
 		n := &t.nodes[i]
 		if n.dz == nil {
 			n.release()
@@ -339,7 +343,7 @@ func Recompute(x *Value, f func(x *Value) *Value) *Value {
 	if t.mode != recording {
 		return t.Scope(func() *Value { return f(x) })
 	}
-	probe := &Tape{arena: t.arena, mode: probing}
+	probe := &Tape{arena: t.arena, mode: probing, depth: t.depth + 1}
 	in := &Value{T: x.T, tape: probe}
 	if x.wants() {
 		in.node = probed
@@ -354,7 +358,7 @@ func Recompute(x *Value, f func(x *Value) *Value) *Value {
 		n.inputs[0] = x
 	}
 	n.back = func(dz *tensor.Tensor) []*tensor.Tensor {
-		sub := NewTape(t.arena)
+		sub := &Tape{arena: t.arena, depth: t.depth + 1}
 		defer sub.Close()
 		leaf := &Value{T: x.T, tape: sub, Trainable: x.wants()}
 		y := f(leaf)

@@ -1,6 +1,9 @@
 package tensor
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // The operations below are the mandatory ones: every device has them, in F32 and
 // F64. They check shapes, allocate the result and call the device's kernel.
@@ -16,9 +19,19 @@ func (x *Tensor) Unary(op UnaryOp) *Tensor {
 
 // Binary returns x op y, broadcast by numpy's rule.
 func (x *Tensor) Binary(op BinaryOp, y *Tensor) *Tensor {
+	sameType("element-wise operation", x, y)
 	z := result(x.dt, broadcast("element-wise operation", x, y), x, y)
 	x.kernels().Binary(op, z, x, y)
 	return z
+}
+
+// sameType panics unless all tensors have the first one's element type.
+func sameType(op string, x *Tensor, ts ...*Tensor) {
+	for _, t := range ts {
+		if t.dt != x.dt {
+			Bad(fmt.Sprintf("%s in %v and %v", op, x.dt, t.dt), "one element type", x, t)
+		}
+	}
 }
 
 // Add returns x + y.
@@ -43,6 +56,7 @@ func (x *Tensor) Scale(a float64) *Tensor {
 // AddInPlace adds y, broadcast to x's shape, to x itself. It is for gradients
 // and weights that the caller alone owns.
 func (x *Tensor) AddInPlace(y *Tensor) {
+	sameType("add in place", x, y)
 	if !broadcast("add in place", x, y).Equal(x.shape) {
 		Bad("add in place", "a second shape that broadcasts to the first", x, y)
 	}
@@ -109,6 +123,14 @@ func (x *Tensor) SumTo(shape Shape) *Tensor {
 
 // BroadcastTo returns x repeated to shape by numpy's rule.
 func (x *Tensor) BroadcastTo(shape Shape) *Tensor {
+	fits := len(x.shape) <= len(shape)
+	for i := 1; fits && i <= len(x.shape); i++ {
+		n := x.shape[len(x.shape)-i]
+		fits = n == 1 || n == shape[len(shape)-i]
+	}
+	if !fits {
+		Bad("broadcast", "a shape that broadcasts to "+shape.String(), x)
+	}
 	z := result(x.dt, shape, x)
 	x.kernels().Copy(z, shape.strides(), x, broadcastStrides(x.shape, shape), shape)
 	return z
@@ -149,6 +171,10 @@ func (x *Tensor) Permute(axes ...int) *Tensor {
 
 // Concat returns the tensors one after the other along axis.
 func Concat(axis int, xs ...*Tensor) *Tensor {
+	if len(xs) == 0 || axis < 0 || axis >= len(xs[0].shape) {
+		Bad(fmt.Sprintf("concat along axis %d", axis), "tensors with that axis", xs...)
+	}
+	sameType("concat", xs[0], xs[1:]...)
 	shape := slices.Clone(xs[0].shape)
 	shape[axis] = 0
 	for _, x := range xs {
@@ -261,6 +287,12 @@ func (z *Tensor) AddMatMul(x, y *Tensor, tx, ty bool, alpha float64) {
 func (x *Tensor) ScatterAdd(src *Tensor, ids []int32) {
 	if len(x.shape) != 2 || len(src.shape) != 2 || src.shape[0] != len(ids) || src.shape[1] != x.shape[1] {
 		Bad("scatter-add", "two matrices with rows of one length", x, src)
+	}
+	sameType("scatter-add", x, src)
+	for _, id := range ids {
+		if id < 0 || int(id) >= x.shape[0] {
+			Bad("scatter-add", "row numbers within the matrix", x)
+		}
 	}
 	x.kernels().ScatterAdd(x, src, ids)
 }
