@@ -183,6 +183,27 @@ func encodeBF16Vec(src []float32, dst []byte)
 //go:noescape
 func encodeF16Vec(src []float32, dst []byte)
 
+// decodeQ8_0Vec is, for whole blocks,
+//
+//	dst[i] = d * q[i], a block being an F16 d and 32 int8 q
+//
+//go:noescape
+func decodeQ8_0Vec(dst []float32, src []byte)
+
+// decodeQ4_0Vec is, for whole blocks,
+//
+//	dst[i] = d * (q[i]-8), a block being an F16 d and 32 nibbles q, low ones first
+//
+//go:noescape
+func decodeQ4_0Vec(dst []float32, src []byte)
+
+// decodeQ4_1Vec is, for whole blocks,
+//
+//	dst[i] = d*q[i] + m, a block being F16 d and m and 32 nibbles q, low ones first
+//
+//go:noescape
+func decodeQ4_1Vec(dst []float32, src []byte)
+
 // gemmRows computes rows 1 to 6 of a tile with 16 columns:
 //
 //	c[i*ldc+j] = alpha * Σ_l a[i*ars+l*acs] * b[l*brs+j] (+ c[i*ldc+j])

@@ -2706,6 +2706,180 @@ write:
 	ADD R11, R10
 	RET
 
+// func decodeQ8_0Vec
+TEXT ·decodeQ8_0Vec(SB), NOSPLIT, $0-48
+	MOVD dst_base+0(FP), R1
+	MOVD dst_len+8(FP), R2
+	MOVD src_base+24(FP), R3
+	LSR $5, R2, R2
+	CBZ R2, done
+block:
+	MOVHU (R3), R4
+	FMOVS R4, F31
+	FCVTHS F31, F31
+	VDUP V31.S[0], V31.S4
+	ADD $2, R3, R5
+	VLD1 (R5), [V0.B16, V1.B16]
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
+	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R1)
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
+	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R1)
+	ADD $34, R3
+	SUB $1, R2
+	CBNZ R2, block
+done:
+	RET
+
+// func decodeQ4_0Vec
+TEXT ·decodeQ4_0Vec(SB), NOSPLIT, $0-48
+	MOVD dst_base+0(FP), R1
+	MOVD dst_len+8(FP), R2
+	MOVD src_base+24(FP), R3
+	MOVD $8, R4
+	VDUP R4, V29.B16
+	LSR $5, R2, R2
+	CBZ R2, done
+block:
+	MOVHU (R3), R4
+	FMOVS R4, F31
+	FCVTHS F31, F31
+	VDUP V31.S[0], V31.S4
+	ADD $2, R3, R5
+	VLD1 (R5), [V0.B16]
+	VUSHR $4, V0.B16, V1.B16
+	VSHL $4, V0.B16, V0.B16
+	VUSHR $4, V0.B16, V0.B16
+	VSUB V29.B16, V0.B16, V0.B16
+	VSUB V29.B16, V1.B16, V1.B16
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
+	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R1)
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
+	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R1)
+	ADD $18, R3
+	SUB $1, R2
+	CBNZ R2, block
+done:
+	RET
+
+// func decodeQ4_1Vec
+TEXT ·decodeQ4_1Vec(SB), NOSPLIT, $0-48
+	MOVD dst_base+0(FP), R1
+	MOVD dst_len+8(FP), R2
+	MOVD src_base+24(FP), R3
+	MOVD $8, R4
+	VDUP R4, V29.B16
+	LSR $5, R2, R2
+	CBZ R2, done
+block:
+	MOVHU (R3), R4
+	FMOVS R4, F31
+	FCVTHS F31, F31
+	VDUP V31.S[0], V31.S4
+	MOVHU 2(R3), R4
+	FMOVS R4, F30
+	FCVTHS F30, F30
+	VDUP V30.S[0], V30.S4
+	ADD $4, R3, R5
+	VLD1 (R5), [V0.B16]
+	VUSHR $4, V0.B16, V1.B16
+	VSHL $4, V0.B16, V0.B16
+	VUSHR $4, V0.B16, V0.B16
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
+	WORD $0x4e3ed4e7 // fadd v7.4s, v7.4s, v30.4s
+	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R1)
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
+	WORD $0x4e3ed4e7 // fadd v7.4s, v7.4s, v30.4s
+	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R1)
+	ADD $20, R3
+	SUB $1, R2
+	CBNZ R2, block
+done:
+	RET
+
 // func packT8
 TEXT ·packT8(SB), NOSPLIT, $0-32
 	MOVD dst+0(FP), R9

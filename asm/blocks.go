@@ -1,0 +1,79 @@
+package asm
+
+import "encoding/binary"
+
+// The block formats of GGUF that are decoded here hold 32 elements in a block.
+const blockLen = 32
+
+// DecodeQ8_0 decodes GGUF's Q8_0: a block is an F16 scale d and 32 signed bytes
+// q. len(dst) is a multiple of 32. Every tier gives the same bits.
+//
+//	dst[i] = d * q[i]
+func DecodeQ8_0(dst []float32, src []byte) {
+	const size = 34
+	src = src[:len(dst)/blockLen*size]
+	if useVec {
+		for len(dst) > 0 {
+			n := min(len(dst), chunk)
+			decodeQ8_0Vec(dst[:n], src)
+			dst, src = dst[n:], src[n/blockLen*size:]
+		}
+		return
+	}
+	for ; len(dst) > 0; dst, src = dst[blockLen:], src[size:] {
+		d := f16ToF32(binary.LittleEndian.Uint16(src))
+		for j, q := range src[2:size] {
+			dst[j] = d * float32(int8(q))
+		}
+	}
+}
+
+// DecodeQ4_0 decodes GGUF's Q4_0: a block is an F16 scale d and 16 bytes, whose
+// low nibbles are q[0] to q[15] and whose high ones are q[16] to q[31].
+// len(dst) is a multiple of 32. Every tier gives the same bits.
+//
+//	dst[i] = d * (q[i] - 8)
+func DecodeQ4_0(dst []float32, src []byte) {
+	const size = 18
+	src = src[:len(dst)/blockLen*size]
+	if useVec {
+		for len(dst) > 0 {
+			n := min(len(dst), chunk)
+			decodeQ4_0Vec(dst[:n], src)
+			dst, src = dst[n:], src[n/blockLen*size:]
+		}
+		return
+	}
+	for ; len(dst) > 0; dst, src = dst[blockLen:], src[size:] {
+		d := f16ToF32(binary.LittleEndian.Uint16(src))
+		for j, q := range src[2:size] {
+			dst[j] = d * float32(int(q&15)-8)
+			dst[j+16] = d * float32(int(q>>4)-8)
+		}
+	}
+}
+
+// DecodeQ4_1 decodes GGUF's Q4_1: a block is an F16 scale d, an F16 minimum m
+// and 16 bytes of nibbles as in Q4_0. The product is rounded before the sum.
+// len(dst) is a multiple of 32. Every tier gives the same bits.
+//
+//	dst[i] = d*q[i] + m
+func DecodeQ4_1(dst []float32, src []byte) {
+	const size = 20
+	src = src[:len(dst)/blockLen*size]
+	if useVec {
+		for len(dst) > 0 {
+			n := min(len(dst), chunk)
+			decodeQ4_1Vec(dst[:n], src)
+			dst, src = dst[n:], src[n/blockLen*size:]
+		}
+		return
+	}
+	for ; len(dst) > 0; dst, src = dst[blockLen:], src[size:] {
+		d, m := f16ToF32(binary.LittleEndian.Uint16(src)), f16ToF32(binary.LittleEndian.Uint16(src[2:]))
+		for j, q := range src[4:size] {
+			dst[j] = float32(d*float32(q&15)) + m
+			dst[j+16] = float32(d*float32(q>>4)) + m
+		}
+	}
+}
