@@ -1,0 +1,102 @@
+"""A LoRA step of PyTorch and PEFT, eager, F32, on SmolLM2: the bar for tenon's.
+
+	testdata/fetch-smollm2.sh
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python bench/peers/torch_lora.py
+
+Rank 8 on all linear layers, one sequence of 512 tokens, AdamW, the norm clipped
+to 1, 2 threads; 3 warm-up steps, then the median of 10. Prints one JSON object.
+peak_rss_bytes is the process's VmHWM; loaded_rss_bytes its VmRSS before the
+first step. The environment is testdata/gen/requirements.txt.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import pathlib
+import platform
+import statistics
+import sys
+import time
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "testdata" / "gen"))
+import golden  # first: it mends sys.path
+
+import peft
+import torch
+import transformers
+
+import smollm2_model
+
+
+def memory(key):
+    for line in open("/proc/self/status"):
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def cpu():
+    for line in open("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def main():
+    a = argparse.ArgumentParser()
+    a.add_argument("--threads", type=int, default=2)
+    a.add_argument("--seq", type=int, default=512)
+    a.add_argument("--batch", type=int, default=1)
+    a.add_argument("--rank", type=int, default=8)
+    a.add_argument("--warmup", type=int, default=3)
+    a.add_argument("--steps", type=int, default=10)
+    a.add_argument("--attention", default="sdpa", choices=["sdpa", "eager"])
+    a.add_argument("--recompute", action="store_true")
+    a = a.parse_args()
+    torch.set_num_threads(a.threads)
+    torch.manual_seed(0)
+
+    model = smollm2_model.model(a.attention)
+    model = peft.get_peft_model(model, peft.LoraConfig(
+        task_type="CAUSAL_LM", r=a.rank, lora_alpha=2 * a.rank, target_modules="all-linear"))
+    if a.recompute:
+        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    params = [p for p in model.parameters() if p.requires_grad]
+    opt = torch.optim.AdamW(params, lr=2e-4)
+    x = torch.randint(3, model.config.vocab_size, (a.batch, a.seq))
+    # Reading the file must not count as the step's memory.
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    loading = memory("VmHWM")
+    try:
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+    loaded = memory("VmRSS")
+
+    times, losses = [], []
+    for _ in range(a.warmup + a.steps):
+        t = time.perf_counter()
+        loss = model(input_ids=x, labels=x, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(params, 1.0)
+        opt.step()
+        opt.zero_grad()
+        times.append(time.perf_counter() - t)
+        losses.append(float(loss.detach()))
+    step = statistics.median(times[a.warmup :])
+    print(json.dumps(dict(
+        peer="torch+peft", torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__,
+        cpu=cpu(), threads=a.threads, attention=a.attention, recompute=a.recompute, seq=a.seq, batch=a.batch, rank=a.rank,
+        trainable=sum(p.numel() for p in params), step_s=round(step, 4), step_min_s=round(min(times[a.warmup :]), 4),
+        step_max_s=round(max(times[a.warmup :]), 4), tokens_per_s=round(a.batch * a.seq / step, 1),
+        loaded_rss_bytes=loaded, loading_peak_rss_bytes=loading, peak_rss_bytes=memory("VmHWM"),
+        loss_first=losses[0], loss_last=losses[-1],
+    )))
+
+
+if __name__ == "__main__":
+    main()
