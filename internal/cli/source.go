@@ -1,14 +1,18 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 
+	"github.com/tenon-ml/tenon/format/chat"
 	"github.com/tenon-ml/tenon/format/gguf"
 	"github.com/tenon-ml/tenon/format/tokenizer"
+	"github.com/tenon-ml/tenon/train"
 )
 
 // openTokenizer reads the tokenizer of a model: the one in a GGUF file, in a
@@ -28,7 +32,7 @@ func openTokenizer(path string) (*tokenizer.Tokenizer, error) {
 			return nil, err
 		}
 		defer f.Close()
-		return tokenizerOfGGUF(f)
+		return tokenizer.FromGGUF(f)
 	case filepath.Ext(path) == ".safetensors" || filepath.Ext(path) == ".json" && isIndex(path):
 		return tokenizer.Load(filepath.Dir(path))
 	}
@@ -41,65 +45,98 @@ func isIndex(path string) bool {
 	return m && err == nil
 }
 
-// tokenizerOfGGUF builds the tokenizer that a GGUF file holds.
-func tokenizerOfGGUF(f *gguf.File) (*tokenizer.Tokenizer, error) {
-	m := tokenizer.Metadata{Path: f.Path()}
-	var errs []error
-	// get reads a key if the file has it.
-	get := func(key string, read func(key string) error) {
-		if err := read("tokenizer.ggml." + key); err != nil && !errors.Is(err, gguf.ErrNoKey) {
-			errs = append(errs, err)
-		}
-	}
-	text := func(dst *string) func(string) error {
-		return func(key string) (err error) { *dst, err = f.String(key); return err }
-	}
-	texts := func(dst *[]string) func(string) error {
-		return func(key string) (err error) { *dst, err = f.Strings(key); return err }
-	}
-	id := func(dst **int64) func(string) error {
-		return func(key string) error {
-			n, err := f.Int(key)
-			if err == nil {
-				v := int64(n)
-				*dst = &v
+// newEncoder returns what turns data lines into tokens of a model. The
+// tokenizer is opened when the first line asks for it: data that is tokenised
+// already needs none.
+func newEncoder(path string) train.Encoder {
+	open := sync.OnceValues(func() (*tokenizer.Tokenizer, error) { return openTokenizer(path) })
+	openChat := sync.OnceValues(func() (*chat.Template, error) { return openTemplate(path) })
+	return train.Encoder{
+		Text: func(text string) ([]int32, error) {
+			tok, err := open()
+			if err != nil {
+				return nil, err
 			}
-			return err
-		}
-	}
-	flag := func(dst **bool) func(string) error {
-		return func(key string) error {
-			b, err := f.Bool(key)
-			if err == nil {
-				*dst = &b
+			return tok.Encode(text, false), nil
+		},
+		Marks: func() (bos []int32, eos int32, err error) {
+			tok, err := open()
+			if err != nil {
+				return nil, -1, err
 			}
-			return err
-		}
-	}
-	get("model", text(&m.Model))
-	get("pre", text(&m.Pre))
-	get("tokens", texts(&m.Tokens))
-	get("merges", texts(&m.Merges))
-	get("token_type", func(key string) error {
-		types, err := f.Ints(key)
-		for _, t := range types {
-			if t < math.MinInt32 || t > math.MaxInt32 {
-				return fmt.Errorf("%s: key %q: %d, want a token type", f.Path(), key, t)
+			if id, ok := tok.BOS(); ok && tok.AddsBOS() {
+				bos = []int32{id}
 			}
-			m.Types = append(m.Types, int32(t))
-		}
-		return err
-	})
-	get("bos_token_id", id(&m.BOS))
-	get("eos_token_id", id(&m.EOS))
-	get("eot_token_id", id(&m.EOT))
-	get("eom_token_id", id(&m.EOM))
-	get("unknown_token_id", id(&m.Unk))
-	get("padding_token_id", id(&m.Pad))
-	get("add_bos_token", flag(&m.AddBOS))
-	get("add_eos_token", flag(&m.AddEOS))
-	if err := errors.Join(errs...); err != nil {
+			eos, ok := tok.EOS()
+			if !ok {
+				eos = -1
+			}
+			return bos, eos, nil
+		},
+		Chat: func(messages json.RawMessage) (ids, labels []int32, err error) {
+			tok, err := open()
+			if err != nil {
+				return nil, nil, err
+			}
+			template, err := openChat()
+			if err != nil {
+				return nil, nil, err
+			}
+			var m []chat.Message
+			if err := json.Unmarshal(messages, &m); err != nil {
+				return nil, nil, err
+			}
+			return template.Labels(m, specialTokens(tok), tok)
+		},
+	}
+}
+
+// openTemplate reads the chat template of a model.
+func openTemplate(path string) (*chat.Template, error) {
+	info, err := os.Stat(path)
+	if err != nil {
 		return nil, err
 	}
-	return tokenizer.FromGGUF(m)
+	if info.IsDir() {
+		return named(path)(chat.Load(path))
+	}
+	if !isGGUF(path) {
+		return named(path)(chat.Load(filepath.Dir(path)))
+	}
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	source, err := f.String("tokenizer.chat_template")
+	if errors.Is(err, gguf.ErrNoKey) {
+		return named(path)(nil, chat.ErrNone)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return chat.Parse(source, path)
+}
+
+// named makes the error about a model without a template name the model.
+func named(path string) func(*chat.Template, error) (*chat.Template, error) {
+	return func(t *chat.Template, err error) (*chat.Template, error) {
+		if errors.Is(err, chat.ErrNone) && !strings.HasPrefix(err.Error(), path) {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
+		return t, err
+	}
+}
+
+// specialTokens are the variables by which templates write special tokens.
+func specialTokens(tok *tokenizer.Tokenizer) map[string]any {
+	vars := map[string]any{}
+	for name, get := range map[string]func() (int32, bool){"bos_token": tok.BOS, "eos_token": tok.EOS, "unk_token": tok.Unk, "pad_token": tok.Pad} {
+		if id, ok := get(); ok {
+			if text, ok := tok.IDToToken(id); ok {
+				vars[name] = text
+			}
+		}
+	}
+	return vars
 }

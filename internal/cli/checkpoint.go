@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/tenon-ml/tenon/format/gguf"
+	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon/nn"
+	"github.com/tenon-ml/tenon/tensor"
+)
+
+// maxShard is the size above which a checkpoint is written in several files,
+// as transformers does.
+const maxShard = 5_000_000_000
+
+// storedTypes are the element types that a checkpoint can be written in, with
+// their names in config.json.
+var storedTypes = map[string]struct {
+	dtype tensor.DType
+	torch string
+}{
+	"f32":  {tensor.F32, "float32"},
+	"bf16": {tensor.BF16, "bfloat16"},
+	"f16":  {tensor.F16, "float16"},
+}
+
+// companions are the files of a Hugging Face folder that a checkpoint made from
+// it takes over as they are.
+var companions = []string{
+	"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+	"added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
+}
+
+// saveCheckpoint writes the model's own weights as a Hugging Face checkpoint
+// into a folder, with its configuration and the tokenizer's files.
+func (m *model) saveCheckpoint(dir, stored string, warn func(string, ...any)) error {
+	t := storedTypes[stored]
+	if m.lm.Config.RoPE.Divisors != nil {
+		return fmt.Errorf("%s: tensor %q: its RoPE scaling cannot be written into a config.json", m.path, ropeFactors)
+	}
+	var entries []safetensors.Entry
+	for name, p := range nn.Params(m.lm) {
+		w := p.T
+		entries = append(entries, safetensors.Entry{
+			Name: name, DType: t.dtype, Shape: w.Shape(),
+			Data: func(out io.Writer) error {
+				values := w.F32()
+				e := safetensors.FromFloats(name, t.dtype, w.Shape(), values)
+				if !finite(values) || !fits(t.dtype, values) {
+					return fmt.Errorf("tensor %q is not finite in %s", name, stored)
+				}
+				return e.Data(out)
+			},
+		})
+	}
+	if err := safetensors.WriteSharded(dir, entries, map[string]string{"format": "pt"}, maxShard); err != nil {
+		return err
+	}
+
+	config := map[string]json.RawMessage{}
+	for k, v := range m.lm.Config.Raw {
+		config[k] = v
+	}
+	name, err := json.Marshal(t.torch)
+	if err != nil {
+		return err
+	}
+	// transformers 4 reads torch_dtype, 5 dtype.
+	if _, old := config["torch_dtype"]; old {
+		config["torch_dtype"] = name
+	}
+	if _, old := config["torch_dtype"]; !old || config["dtype"] != nil {
+		config["dtype"] = name
+	}
+	if err := writeIndented(filepath.Join(dir, "config.json"), config); err != nil {
+		return err
+	}
+	return m.copyCompanions(dir, warn)
+}
+
+// copyCompanions writes the files that stand beside the weights.
+func (m *model) copyCompanions(dir string, warn func(string, ...any)) error {
+	from := m.path
+	if info, err := os.Stat(from); err != nil {
+		return err
+	} else if !info.IsDir() {
+		if isGGUF(from) {
+			return m.writeCompanions(dir, warn)
+		}
+		from = filepath.Dir(from)
+	}
+	for _, name := range companions {
+		b, err := os.ReadFile(filepath.Join(from, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), b, 0o666)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeCompanions writes what a GGUF file says besides its weights. Its
+// tokenizer is not written as a tokenizer.json.
+func (m *model) writeCompanions(dir string, warn func(string, ...any)) error {
+	warn("%s: its tokenizer is not written: put the model's tokenizer.json beside the checkpoint", m.path)
+	f, err := gguf.Open(m.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	generation := map[string]any{}
+	for _, key := range []string{"bos_token_id", "eos_token_id"} {
+		if id, err := f.Uint("tokenizer.ggml." + key); err == nil {
+			generation[key] = id
+		}
+	}
+	if err := writeIndented(filepath.Join(dir, "generation_config.json"), generation); err != nil {
+		return err
+	}
+	source, err := f.String("tokenizer.chat_template")
+	if errors.Is(err, gguf.ErrNoKey) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte(source), 0o666)
+}
+
+// writeIndented writes a JSON file as transformers does: keys sorted, indented
+// by two.
+func writeIndented(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o666)
+}
+
+// finite reports whether no value is NaN or infinite.
+func finite(x []float32) bool {
+	for _, v := range x {
+		if v-v != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// fits reports whether no finite value becomes infinite in a type.
+func fits(dt tensor.DType, x []float32) bool {
+	if dt != tensor.F16 {
+		return true // BF16 has F32's range, up to rounding
+	}
+	const limit = 65520 // from here on rounds to infinity
+	for _, v := range x {
+		if v >= limit || v <= -limit {
+			return false
+		}
+	}
+	return true
+}

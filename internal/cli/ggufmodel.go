@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tenon-ml/tenon/format/gguf"
+	"github.com/tenon-ml/tenon/nn/llama"
+	"github.com/tenon-ml/tenon/tensor"
+)
+
+// ropeFactors is the tensor in which llama.cpp keeps Llama 3's scaling of RoPE.
+const ropeFactors = "rope_freqs.weight"
+
+// configOfGGUF returns the configuration that a GGUF file of architecture
+// "llama" describes, written as a config.json first, so that there is one
+// reader of configurations.
+func configOfGGUF(f *gguf.File) (llama.Config, error) {
+	fail := func(err error) (llama.Config, error) { return llama.Config{}, err }
+	arch, err := f.String("general.architecture")
+	if err != nil {
+		return fail(err)
+	}
+	if arch != "llama" {
+		return fail(fmt.Errorf("%s: general.architecture is %q, want \"llama\"", f.Path(), arch))
+	}
+	embed, ok := f.Tensor("token_embd.weight")
+	if !ok || len(embed.Shape) != 2 {
+		return fail(fmt.Errorf("%s: tensor \"token_embd.weight\": want a matrix, one row a token", f.Path()))
+	}
+	has := func(name string) bool { _, ok := f.Tensor(name); return ok }
+
+	config := map[string]any{
+		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "hidden_act": "silu",
+		"vocab_size":          embed.Shape[0],
+		"tie_word_embeddings": !has("output.weight"),
+		"attention_bias":      has("blk.0.attn_q.bias"),
+		"mlp_bias":            has("blk.0.ffn_gate.bias"),
+		"torch_dtype":         "float32",
+	}
+	var errs []error
+	// number reads a key; absent says whether it may be missing.
+	number := func(key string, absent bool) (int, bool) {
+		n, err := f.Uint(key)
+		if err != nil && !(absent && errors.Is(err, gguf.ErrNoKey)) {
+			errs = append(errs, err)
+		}
+		return n, err == nil
+	}
+	for _, k := range []struct {
+		key, gguf string
+		absent    bool
+	}{
+		{"hidden_size", "llama.embedding_length", false},
+		{"intermediate_size", "llama.feed_forward_length", false},
+		{"num_hidden_layers", "llama.block_count", false},
+		{"num_attention_heads", "llama.attention.head_count", false},
+		{"num_key_value_heads", "llama.attention.head_count_kv", true},
+		{"head_dim", "llama.attention.key_length", true},
+		{"max_position_embeddings", "llama.context_length", true},
+		{"bos_token_id", "tokenizer.ggml.bos_token_id", true},
+		{"eos_token_id", "tokenizer.ggml.eos_token_id", true},
+	} {
+		if n, ok := number(k.gguf, k.absent); ok {
+			config[k.key] = n
+		}
+	}
+	eps, err := f.Float("llama.attention.layer_norm_rms_epsilon")
+	if err != nil {
+		errs = append(errs, err)
+	}
+	// The file's F32 stands for the decimal number that was meant.
+	config["rms_norm_eps"] = json.Number(fmt.Sprint(float32(eps)))
+	// As transformers 4 writes it, which 5 reads too.
+	config["rope_theta"] = 10000.0
+	switch theta, err := f.Float("llama.rope.freq_base"); {
+	case err == nil:
+		config["rope_theta"] = theta
+	case !errors.Is(err, gguf.ErrNoKey):
+		errs = append(errs, err)
+	}
+	switch kind, err := f.String("llama.rope.scaling.type"); {
+	case errors.Is(err, gguf.ErrNoKey) || err == nil && kind == "none":
+	case err != nil:
+		errs = append(errs, err)
+	case kind == "linear":
+		factor, err := f.Float("llama.rope.scaling.factor")
+		if err != nil {
+			errs = append(errs, err)
+		}
+		config["rope_scaling"] = map[string]any{"rope_type": "linear", "factor": factor}
+	default:
+		errs = append(errs, fmt.Errorf("%s: key \"llama.rope.scaling.type\" is %q, want none or linear", f.Path(), kind))
+	}
+	if n, ok := number("llama.expert_count", true); ok && n > 0 {
+		errs = append(errs, fmt.Errorf("%s: key \"llama.expert_count\" is %d: mixtures of experts are not supported", f.Path(), n))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fail(err)
+	}
+
+	text, err := json.Marshal(config)
+	if err != nil {
+		return fail(err)
+	}
+	c, err := llama.ParseConfig(text)
+	if err != nil {
+		return fail(fmt.Errorf("%s: %w", f.Path(), err))
+	}
+	for _, key := range []string{"llama.rope.dimension_count", "llama.attention.value_length"} {
+		if n, ok := number(key, true); ok && n != c.HeadDim {
+			errs = append(errs, fmt.Errorf("%s: key %q is %d, want the head size %d", f.Path(), key, n, c.HeadDim))
+		}
+	}
+	if t, ok := f.Tensor(ropeFactors); ok {
+		if !slices.Equal(t.Shape, []int{c.HeadDim / 2}) {
+			errs = append(errs, fmt.Errorf("%s: tensor %q has shape %v, want [%d]", f.Path(), ropeFactors, t.Shape, c.HeadDim/2))
+		} else {
+			c.RoPE.Divisors = make([]float32, c.HeadDim/2)
+			errs = append(errs, f.Decode(c.RoPE.Divisors, ropeFactors))
+		}
+	}
+	return c, errors.Join(errs...)
+}
+
+// ggufSource gives a GGUF file's tensors the names, and the order of rows, that
+// a Hugging Face checkpoint has.
+type ggufSource struct {
+	f      *gguf.File
+	heads  map[string]int    // of q_proj and k_proj: into how many heads the rows are permuted
+	stored map[string]string // name in the file by name here
+	names  []string
+}
+
+func newGGUFSource(f *gguf.File, c llama.Config) *ggufSource {
+	s := &ggufSource{f: f, heads: map[string]int{}, stored: map[string]string{}}
+	for _, t := range f.Tensors() {
+		if t.Name == ropeFactors {
+			continue
+		}
+		name, ok := gguf.HFName(t.Name)
+		if !ok {
+			name = t.Name // reported as unexpected
+		}
+		s.stored[name] = t.Name
+		s.names = append(s.names, name)
+	}
+	for i := range c.NumHiddenLayers {
+		for _, what := range []string{"weight", "bias"} {
+			s.heads[fmt.Sprintf("model.layers.%d.self_attn.q_proj.%s", i, what)] = c.NumAttentionHeads
+			s.heads[fmt.Sprintf("model.layers.%d.self_attn.k_proj.%s", i, what)] = c.NumKeyValueHeads
+		}
+	}
+	return s
+}
+
+// Names returns the Hugging Face names of all tensors.
+func (s *ggufSource) Names() []string { return s.names }
+
+// Shape returns a tensor's shape.
+func (s *ggufSource) Shape(name string) ([]int, bool) {
+	t, ok := s.f.Tensor(s.stored[name])
+	return t.Shape, ok
+}
+
+// PathOf returns the file.
+func (s *ggufSource) PathOf(string) string { return s.f.Path() }
+
+// Decode writes a tensor's elements to dst, rows in Hugging Face's order, and
+// gives the pages that were read back to the system.
+func (s *ggufSource) Decode(dst []float32, name string) error {
+	stored := s.stored[name]
+	defer s.f.Release(stored)
+	heads, permuted := s.heads[name]
+	if !permuted {
+		return s.f.Decode(dst, stored)
+	}
+	t, err := s.f.Decodable(stored)
+	if err != nil {
+		return err
+	}
+	rows := t.Shape[0]
+	if rows%(2*heads) != 0 || tensor.Shape(t.Shape).Elems() != len(dst) {
+		return fmt.Errorf("%s: tensor %q has shape %v, want rows of %d heads", s.f.Path(), stored, t.Shape, heads)
+	}
+	if len(t.Shape) == 1 { // a bias: each element is a row, though a block may hold several
+		in := make([]float32, len(dst))
+		if err := s.f.Decode(in, stored); err != nil {
+			return err
+		}
+		half := rows / heads / 2
+		for h := range heads {
+			for i := range 2 {
+				for j := range half {
+					dst[(2*h+i)*half+j] = in[2*(h*half+j)+i]
+				}
+			}
+		}
+		return nil
+	}
+	ordered := make([]byte, t.Bytes)
+	gguf.UnpermuteRows(ordered, s.f.Bytes(stored), rows, t.Bytes/rows, heads)
+	t.DType.Decode(dst, ordered)
+	return nil
+}
