@@ -173,7 +173,6 @@ func TestNewBatch(t *testing.T) {
 		Labels: []int32{1, 2, x, x, x, 5},
 		Lines:  []int{4, 9},
 		Tokens: 5,
-		Tokens: 5,
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

@@ -88,7 +88,7 @@ PEFT's folders, read and written.`,
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, command := range []func(*env) *cobra.Command{
-		newEval, newGenerate, newInspect, newLogits, newMerge, newTokenize,
+		newEval, newFinetune, newGenerate, newInspect, newLogits, newMerge, newTokenize,
 	} {
 		root.AddCommand(command(e))
 	}

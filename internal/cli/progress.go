@@ -8,17 +8,14 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
+
+	"github.com/tenon-ml/tenon/train"
 )
 
 // stepReport is what is told about one training step: a line of `--json`.
 type stepReport struct {
-	Step         int     `json:"step"` // from 1
-	Loss         float64 `json:"loss"`
-	LR           float64 `json:"lr"`        // the rate that the step used
-	GradNorm     float64 `json:"grad_norm"` // before clipping
-	Tokens       int     `json:"tokens"`    // of this step, padding left out
-	TokensPerSec float64 `json:"tokens_per_s"`
-	RSS          int64   `json:"rss_bytes"`
+	train.Report
+	RSS int64 `json:"rss_bytes"`
 }
 
 // progress shows a training run on a terminal as a bar, and elsewhere as a

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tenon-ml/tenon/train"
 )
 
 func TestProgressLines(t *testing.T) {
@@ -19,7 +21,7 @@ func TestProgressLines(t *testing.T) {
 	p.now = func() time.Time { return clock }
 	for i := 1; i <= 100; i++ {
 		clock = clock.Add(time.Second)
-		p.step(stepReport{Step: i, Loss: 1.25, TokensPerSec: 512, RSS: 3 << 29})
+		p.step(stepReport{train.Report{Step: i, Loss: 1.25, TokensPerSec: 512}, 3 << 29})
 	}
 	p.close()
 	lines := strings.Split(strings.TrimSpace(w.String()), "\n")
