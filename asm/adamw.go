@@ -13,9 +13,10 @@ import "math"
 //	}
 //
 // The arithmetic is that of PyTorch on a CPU (torch/optim/adam.py,
-// single-tensor form) bit for bit: scalars are computed in float64 and rounded
-// to float32 once, the additions to m and v are fused, that to p is not, and
-// m is interpolated from the nearer end.
+// single-tensor form): scalars are computed in float64 and rounded to float32
+// once, the additions to m and v are fused, that to p is not, and m is
+// interpolated from the nearer end. The square root is correctly rounded, while
+// that of a PyTorch built with MKL is at times one ulp off.
 func AdamW(p, g, m, v []float32, lr, beta1, beta2, eps, weightDecay, bias1, bias2 float64) {
 	g, m, v = g[:len(p)], m[:len(p)], v[:len(p)]
 	decay, w1 := float32(1-lr*weightDecay), float32(1-beta1)
