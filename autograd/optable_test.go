@@ -46,10 +46,25 @@ type opCase struct {
 	cos, sin *array
 	p        float64 // dropout
 	mask     []bool  // of the result's elements that mean something; nil: all
+	see      Mask    // of attention
 
 	Scale, Eps, Divisor float64
 	Axis, Start, End    int
 	Perm, Shape         []int
+}
+
+// masks returns what attention of b rows of tq queries and tk keys is tried with:
+// all keys, a window, documents that share a row, and both.
+func masks(b, tq, tk int) []Mask {
+	var starts []int32
+	for r := range b {
+		for t := range tq {
+			own := tk - tq + t
+			starts = append(starts, int32(own-own%(tk/3+r+1)))
+		}
+	}
+	w := tk/2 + 1
+	return []Mask{{}, {Window: w}, {Starts: starts}, {Window: w, Starts: starts}}
 }
 
 // gen makes random operands.
@@ -379,7 +394,7 @@ var ops = []op{
 	}),
 	named("Value.Attention", golden.Scores, "attention", op{
 		inputs: []string{"q", "k", "v"},
-		run:    func(_ *Tape, in []*Value, c *opCase) *Value { return in[0].Attention(in[1], in[2], c.Scale) },
+		run:    func(_ *Tape, in []*Value, c *opCase) *Value { return in[0].Attention(in[1], in[2], c.see, c.Scale) },
 		golden: func(g *golden.File, c *opCase) {
 			if !g.Has("in.lengths") {
 				return
@@ -400,9 +415,11 @@ var ops = []op{
 				{{1, 130, 130, 3, 1, 16}, {2, 1, 67, 6, 2, 20}, {1, 65, 131, 4, 2, 17}, {2, 33, 33, 9, 3, 64}, {1, 3, 200, 5, 5, 8}},
 				{{1, 257, 257, 6, 2, 32}, {2, 70, 140, 4, 1, 16}},
 			}[s] {
-				out = append(out, &opCase{Scale: 1 / math.Sqrt(float64(c[5])), in: []*array{
-					g.arr(2, c[0], c[1], c[3], c[5]), g.arr(1, c[0], c[2], c[4], c[5]), g.arr(1, c[0], c[2], c[4], c[5]),
-				}})
+				for _, see := range masks(c[0], c[1], c[2]) {
+					out = append(out, &opCase{see: see, Scale: 1 / math.Sqrt(float64(c[5])), in: []*array{
+						g.arr(2, c[0], c[1], c[3], c[5]), g.arr(1, c[0], c[2], c[4], c[5]), g.arr(1, c[0], c[2], c[4], c[5]),
+					}})
+				}
 			}
 			return out
 		},

@@ -41,8 +41,12 @@ type Step struct {
 	// Cache holds the keys and values of the tokens before, if there are any.
 	Cache *KVCache
 
-	// Cos and Sin are the rotary angles of the call's tokens, [T, D/2]. The model
-	// sets them.
+	// Starts is set where rows hold several documents, which do not see each
+	// other: for each token [B·T] the place in its row where its document begins.
+	Starts []int32
+
+	// Cos and Sin are the rotary angles of the call's tokens, [T, D/2], or
+	// [B·T, D/2] with Starts. The model sets them.
 	Cos, Sin *tensor.Tensor
 }
 

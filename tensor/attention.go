@@ -105,9 +105,13 @@ func mulRows(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n,
 	asm.Gemm(c, ldc, a, lda, 1, b, 1, ldb, m, n, k, 1, false, scratch)
 }
 
-// visible returns how many of the keys from k0 on query t may see.
-func (s AttentionShape) visible(t, k0, k1 int) int {
-	return max(0, min(s.Tk-s.Tq+t+1, k1)-k0)
+// within returns which of the keys k0 ≤ j < k1 query t of row b sees, counted from
+// k0: 0 ≤ lo ≤ j < hi ≤ k1-k0.
+func (s *AttentionShape) within(b, t, k0, k1 int) (lo, hi int) {
+	first, end := s.Visible(b, t)
+	n := k1 - k0
+	lo = min(max(first-k0, 0), n)
+	return lo, min(max(end-k0, lo), n)
 }
 
 func (c *CPU) attention(dst, lse, q, k, v *Tensor, s AttentionShape) {
@@ -130,25 +134,27 @@ func (c *CPU) attention(dst, lse, q, k, v *Tensor, s AttentionShape) {
 		for i := range t.m {
 			t.m[i] = float32(math.Inf(-1))
 		}
-		end := s.visible(t1-1, 0, s.Tk)
-		for k0 := 0; k0 < end; k0 += keyBlock {
+		first, _ := s.Visible(b, t0)
+		_, end := s.Visible(b, t1-1)
+		for k0 := first / keyBlock * keyBlock; k0 < end; k0 += keyBlock {
 			k1 := min(k0+keyBlock, end)
 			t.scores(ks, s, b, kv, k0, k1, rows)
 			for r := range rows {
 				row := t.s[r*keyBlock:][:k1-k0]
-				see := s.visible(t0+r%n, k0, k1)
-				clear(row[see:])
-				if see == 0 {
+				lo, hi := s.within(b, t0+r%n, k0, k1)
+				clear(row[:lo])
+				clear(row[hi:])
+				if row = row[lo:hi]; len(row) == 0 {
 					continue
 				}
-				top := max(t.m[r], asm.Max(row[:see]))
+				top := max(t.m[r], asm.Max(row))
 				if top > t.m[r] {
 					f := float32(math.Exp(float64(t.m[r] - top)))
 					t.sum[r] *= f
 					asm.Scale(o[r*s.D:][:s.D], o[r*s.D:][:s.D], f)
 					t.m[r] = top
 				}
-				t.sum[r] += asm.ExpSubSum(row[:see], row[:see], top)
+				t.sum[r] += asm.ExpSubSum(row, row, top)
 			}
 			vb, ld := vs[((b*s.Tk+k0)*s.KV+kv)*s.D:], s.KV*s.D
 			if rows <= 4 {
@@ -203,12 +209,13 @@ func (c *CPU) attentionGrad(dq, dk, dv, dz, z, lse, q, k, v *Tensor, s Attention
 		mulRows(t.ds, keyBlock, t.dz, s.D, vs[((b*s.Tk+k0)*s.KV+kv)*s.D:], ld, rows, k1-k0, s.D, t.gemm)
 		for r := range rows {
 			p, ds := t.s[r*keyBlock:][:k1-k0], t.ds[r*keyBlock:][:k1-k0]
-			see := s.visible(t0+r%n, k0, k1)
-			asm.ExpSubSum(p[:see], p[:see], t.m[r])
-			clear(p[see:])
-			clear(ds[see:])
+			lo, hi := s.within(b, t0+r%n, k0, k1)
+			for _, x := range [][]float32{p[:lo], p[hi:], ds[:lo], ds[hi:]} {
+				clear(x)
+			}
+			asm.ExpSubSum(p[lo:hi], p[lo:hi], t.m[r])
 			delta := t.delta[r]
-			for j := range see {
+			for j := lo; j < hi; j++ {
 				ds[j] = p[j] * (ds[j] - delta)
 			}
 		}
@@ -223,8 +230,9 @@ func (c *CPU) attentionGrad(dq, dk, dv, dz, z, lse, q, k, v *Tensor, s Attention
 		defer t.done()
 		rows := load(t, b, kv, t0, t1)
 		clear(t.o)
-		end := s.visible(t1-1, 0, s.Tk)
-		for k0 := 0; k0 < end; k0 += keyBlock {
+		first, _ := s.Visible(b, t0)
+		_, end := s.Visible(b, t1-1)
+		for k0 := first / keyBlock * keyBlock; k0 < end; k0 += keyBlock {
 			k1 := min(k0+keyBlock, end)
 			tile(t, b, kv, t0, rows, k0, k1)
 			asm.Gemm(t.o, s.D, t.ds, keyBlock, 1, ks[((b*s.Tk+k0)*s.KV+kv)*s.D:], ld, 1, rows, s.D, k1-k0, 1, true, t.gemm)
@@ -241,9 +249,13 @@ func (c *CPU) attentionGrad(dq, dk, dv, dz, z, lse, q, k, v *Tensor, s Attention
 		defer t.done()
 		clear(t.kgrad)
 		clear(t.vgrad)
-		// Queries before the first key of the block see none of it.
-		first := max(0, k0-(s.Tk-s.Tq)) / bq * bq
-		for t0 := first; t0 < s.Tq; t0 += bq {
+		// Queries before the first key of the block see none of it, nor do those
+		// whose first key comes after it.
+		from := max(0, k0-(s.Tk-s.Tq)) / bq * bq
+		for t0 := from; t0 < s.Tq; t0 += bq {
+			if first, _ := s.Visible(b, t0); first >= k1 {
+				break
+			}
 			t1 := min(t0+bq, s.Tq)
 			rows := load(t, b, kv, t0, t1)
 			tile(t, b, kv, t0, rows, k0, k1)

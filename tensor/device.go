@@ -71,11 +71,26 @@ type Kernels struct {
 }
 
 // AttentionShape describes causal grouped-query attention. Queries are
-// [B, Tq, H, D], keys and values [B, Tk, KV, D]; query t of a row sees the keys
-// 0 … Tk-Tq+t. Query head h uses key head h / (H/KV).
+// [B, Tq, H, D], keys and values [B, Tk, KV, D]. Query head h uses key head
+// h / (H/KV). Visible tells which keys a query sees.
 type AttentionShape struct {
 	B, Tq, Tk, H, KV, D int
 	Scale               float32 // of q·k, usually 1/√D
+	Window              int     // of the last keys; 0: all
+	Starts              []int32 // [B·Tq], the first key that a query may see, rising along a row; nil: 0
+}
+
+// Visible returns the keys first ≤ j < end that query t of row b sees: those up to
+// its own, Tk-Tq+t, of which it sees the last Window, from Starts on.
+func (s *AttentionShape) Visible(b, t int) (first, end int) {
+	end = s.Tk - s.Tq + t + 1
+	if s.Window > 0 {
+		first = max(0, end-s.Window)
+	}
+	if s.Starts != nil {
+		first = max(first, int(s.Starts[b*s.Tq+t]))
+	}
+	return first, end
 }
 
 // AdamWStep holds the numbers of one AdamW step: Step counts from 1.

@@ -1,21 +1,22 @@
-// Package llama is the Llama family of language models: Llama 2 and 3, SmolLM2
-// and what else has their shape. Configuration keys and parameter names are
-// those of Hugging Face checkpoints.
+// Package llama is the Llama family of language models: Llama 2 and 3, SmolLM2,
+// Mistral, Qwen2, Qwen3, and what else has their shape. Configuration keys and
+// parameter names are those of Hugging Face checkpoints.
 package llama
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
+	"maps"
 	"os"
 	"slices"
 	"strings"
 )
 
 // Config is a model's config.json. Keys that it lacks have the values that
-// transformers' LlamaConfig gives them.
+// transformers' configuration of the family gives them.
 type Config struct {
+	ModelType             string  `json:"model_type"` // "llama", "mistral", "qwen2" or "qwen3"
 	VocabSize             int     `json:"vocab_size"`
 	HiddenSize            int     `json:"hidden_size"`
 	IntermediateSize      int     `json:"intermediate_size"`
@@ -30,6 +31,13 @@ type Config struct {
 	AttentionBias         bool    `json:"attention_bias"`
 	MLPBias               bool    `json:"mlp_bias"`
 
+	// A layer with a sliding window attends to that many last tokens, its own
+	// included. Which layers have it is the family's rule.
+	SlidingWindow    int      `json:"sliding_window"` // 0: none
+	UseSlidingWindow bool     `json:"use_sliding_window"`
+	MaxWindowLayers  int      `json:"max_window_layers"`
+	LayerTypes       []string `json:"layer_types"`
+
 	// RoPE is read from rope_theta and rope_scaling, as transformers 4 writes
 	// them, or from rope_parameters, as 5 does.
 	RoPE RoPE `json:"-"`
@@ -41,30 +49,9 @@ type Config struct {
 
 	// Raw is the file as it was, with all its keys.
 	Raw map[string]json.RawMessage `json:"-"`
-}
 
-// RoPE says how positions become angles.
-type RoPE struct {
-	Type   string  `json:"rope_type"` // "default", "linear" or "llama3"
-	Theta  float64 `json:"rope_theta"`
-	Factor float64 `json:"factor"`
-
-	LowFreqFactor                 float64 `json:"low_freq_factor"`
-	HighFreqFactor                float64 `json:"high_freq_factor"`
-	OriginalMaxPositionEmbeddings float64 `json:"original_max_position_embeddings"`
-
-	// Divisors divide the frequencies one by one, where a GGUF file brings them
-	// as rope_freqs.
-	Divisors []float32 `json:"-"`
-}
-
-func defaults() Config {
-	return Config{
-		VocabSize: 32000, HiddenSize: 4096, IntermediateSize: 11008, NumHiddenLayers: 32,
-		NumAttentionHeads: 32, HiddenAct: "silu", MaxPositionEmbeddings: 2048, RMSNormEps: 1e-6,
-		RoPE: RoPE{Type: "default", Theta: 10000, Factor: 1},
-		BOS:  1, EOS: []int32{2},
-	}
+	// Warnings tell of keys that transformers ignores for the family.
+	Warnings []string `json:"-"`
 }
 
 // ReadConfig reads a config.json.
@@ -83,39 +70,36 @@ func ReadConfig(path string) (Config, error) {
 // ParseConfig reads the text of a config.json. What it asks for and this package
 // does not have is an error that names the key.
 func ParseConfig(data []byte) (Config, error) {
-	c := defaults()
-	if err := json.Unmarshal(data, &c.Raw); err != nil {
-		return c, err
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return Config{}, err
 	}
-	if err := json.Unmarshal(dropNulls(c.Raw), &c); err != nil {
-		return c, err
+	text := dropNulls(raw)
+	var head struct {
+		ModelType    string `json:"model_type"`
+		Quantization any    `json:"quantization_config"`
+	}
+	if err := json.Unmarshal(text, &head); err != nil {
+		return Config{}, err
+	}
+	f, ok := families[head.ModelType]
+	if !ok {
+		return Config{}, fmt.Errorf("model_type is %q, want one of %s", head.ModelType, strings.Join(slices.Sorted(maps.Keys(families)), ", "))
+	}
+	if head.Quantization != nil {
+		return Config{}, errors.New("quantization_config is not supported")
+	}
+	c := f.defaults
+	c.Raw = raw
+	if v, ok := raw["sliding_window"]; ok && string(v) == "null" {
+		c.SlidingWindow = 0
 	}
 	var rest struct {
-		ModelType     string  `json:"model_type"`
-		RopeTheta     float64 `json:"rope_theta"`
-		RopeScaling   *ropeV4 `json:"rope_scaling"`
-		RopeParams    *ropeV4 `json:"rope_parameters"`
-		BOS           *int32  `json:"bos_token_id"`
-		EOS           ids     `json:"eos_token_id"`
-		PretrainingTP int     `json:"pretraining_tp"`
-		Quantization  any     `json:"quantization_config"`
+		BOS *int32 `json:"bos_token_id"`
+		EOS ids    `json:"eos_token_id"`
 	}
-	if err := json.Unmarshal(dropNulls(c.Raw), &rest); err != nil {
+	if err := errors.Join(json.Unmarshal(text, &c), json.Unmarshal(text, &rest), c.readRoPE(text)); err != nil {
 		return c, err
-	}
-	if rest.ModelType != "llama" {
-		return c, fmt.Errorf("model_type is %q, want \"llama\"", rest.ModelType)
-	}
-	if rest.Quantization != nil {
-		return c, errors.New("quantization_config is not supported")
-	}
-	if rest.RopeTheta != 0 {
-		c.RoPE.Theta = rest.RopeTheta
-	}
-	for _, r := range []*ropeV4{rest.RopeScaling, rest.RopeParams} {
-		if r != nil {
-			r.apply(&c.RoPE)
-		}
 	}
 	if rest.BOS != nil {
 		c.BOS = *rest.BOS
@@ -129,27 +113,12 @@ func ParseConfig(data []byte) (Config, error) {
 	if c.HeadDim == 0 && c.NumAttentionHeads > 0 {
 		c.HeadDim = c.HiddenSize / c.NumAttentionHeads
 	}
+	for _, key := range f.ignored {
+		if v, ok := raw[key]; ok && !slices.Contains([]string{"null", "false", "1", "1.0"}, string(v)) {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("%s is ignored: %s models do not have it", key, c.ModelType))
+		}
+	}
 	return c, c.Check()
-}
-
-// ropeV4 is rope_scaling or rope_parameters; older files say "type".
-type ropeV4 struct {
-	RoPE
-	OldType string `json:"type"`
-}
-
-func (r *ropeV4) apply(c *RoPE) {
-	theta := c.Theta
-	*c = r.RoPE
-	if c.Theta == 0 {
-		c.Theta = theta
-	}
-	if c.Type == "" {
-		c.Type = r.OldType
-	}
-	if c.Type == "" {
-		c.Type = "default"
-	}
 }
 
 // ids is one id or a list of them.
@@ -210,57 +179,20 @@ func (c *Config) Check() error {
 	if !(c.RMSNormEps > 0 && c.RMSNormEps < 1) {
 		bad = append(bad, fmt.Sprintf("rms_norm_eps is %g, want more than 0 and less than 1", c.RMSNormEps))
 	}
-	r := c.RoPE
-	if !(r.Theta > 0) || math.IsInf(r.Theta, 0) {
-		bad = append(bad, fmt.Sprintf("rope_theta is %g, want a positive number", r.Theta))
+	if c.SlidingWindow < 0 {
+		bad = append(bad, fmt.Sprintf("sliding_window is %d, want 1 or more, or null", c.SlidingWindow))
 	}
-	switch known := []string{"default", "linear", "llama3"}; {
-	case !slices.Contains(known, r.Type):
-		bad = append(bad, fmt.Sprintf("rope_type is %q, want one of %s", r.Type, strings.Join(known, ", ")))
-	case r.Type != "default" && !(r.Factor >= 1):
-		bad = append(bad, fmt.Sprintf("rope scaling factor is %g, want 1 or more", r.Factor))
-	case r.Type == "llama3" && !(r.LowFreqFactor > 0 && r.HighFreqFactor > r.LowFreqFactor && r.OriginalMaxPositionEmbeddings > 0):
-		bad = append(bad, "rope_type llama3 wants low_freq_factor < high_freq_factor and original_max_position_embeddings")
+	if c.LayerTypes != nil && len(c.LayerTypes) != c.NumHiddenLayers {
+		bad = append(bad, fmt.Sprintf("layer_types has %d entries, want num_hidden_layers, %d", len(c.LayerTypes), c.NumHiddenLayers))
 	}
+	for _, t := range c.LayerTypes {
+		if t != fullAttention && t != slidingAttention {
+			bad = append(bad, fmt.Sprintf("layer_types has %q, want %q or %q", t, fullAttention, slidingAttention))
+		}
+	}
+	bad = append(bad, c.RoPE.check()...)
 	if bad != nil {
 		return errors.New(strings.Join(bad, "; "))
 	}
 	return nil
-}
-
-// frequencies returns the angle per position of each pair of a head, in F32, as
-// transformers computes them.
-func (r RoPE) frequencies(headDim int) []float32 {
-	inv := make([]float32, headDim/2)
-	for i := range inv {
-		e := float32(2*i) / float32(headDim)
-		f := 1 / float32(math.Pow(r.Theta, float64(e)))
-		switch r.Type {
-		case "linear":
-			f /= float32(r.Factor)
-		case "llama3":
-			f = r.llama3(f)
-		}
-		if r.Divisors != nil {
-			f /= r.Divisors[i]
-		}
-		inv[i] = f
-	}
-	return inv
-}
-
-// llama3 lengthens the waves that are long beside the context that the model was
-// first trained with, leaves the short ones, and blends between.
-func (r RoPE) llama3(f float32) float32 {
-	old := float32(r.OriginalMaxPositionEmbeddings)
-	wave := 2 * math.Pi / f
-	scaled := f / float32(r.Factor)
-	switch {
-	case wave > old/float32(r.LowFreqFactor):
-		return scaled
-	case wave < old/float32(r.HighFreqFactor):
-		return f
-	}
-	smooth := (old/wave - float32(r.LowFreqFactor)) / float32(r.HighFreqFactor-r.LowFreqFactor)
-	return float32((1-smooth)*scaled) + float32(smooth*f)
 }

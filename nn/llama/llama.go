@@ -17,8 +17,6 @@ type Model struct {
 	Block []*Block      `nn:"model.layers"`
 	Norm  *nn.RMSNorm   `nn:"model.norm"`
 	Head  nn.Layer      `nn:"lm_head"`
-
-	freq []float32 // angle per position, [head_dim/2]
 }
 
 // Block is a transformer block: x += attention(norm(x)); x += mlp(norm(x)).
@@ -36,7 +34,10 @@ type Attention struct {
 	V nn.Layer `nn:"v_proj"`
 	O nn.Layer `nn:"o_proj"`
 
-	layer, heads, kv, dim int
+	QNorm *nn.RMSNorm `nn:"q_norm"` // of each head; nil: none
+	KNorm *nn.RMSNorm `nn:"k_norm"`
+
+	layer, heads, kv, dim, window int
 }
 
 // MLP is down(silu(gate(x))·up(x)).
@@ -50,23 +51,28 @@ type MLP struct {
 // yet (see nn.Load). A tied head shares the embedding's weight.
 func New(c Config) *Model {
 	m := &Model{Config: c, Embed: nn.NewEmbedding(c.VocabSize, c.HiddenSize), Norm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps)}
-	m.freq = c.RoPE.frequencies(c.HeadDim)
+	f := families[c.ModelType]
 	q, kv := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
 	for i := range c.NumHiddenLayers {
+		a := &Attention{
+			Q:     nn.NewLinear(c.HiddenSize, q, f.qkvBias(&c)),
+			K:     nn.NewLinear(c.HiddenSize, kv, f.qkvBias(&c)),
+			V:     nn.NewLinear(c.HiddenSize, kv, f.qkvBias(&c)),
+			O:     nn.NewLinear(q, c.HiddenSize, f.oBias(&c)),
+			layer: i, heads: c.NumAttentionHeads, kv: c.NumKeyValueHeads, dim: c.HeadDim, window: f.window(&c, i),
+		}
+		if f.qkNorm {
+			a.QNorm, a.KNorm = nn.NewRMSNorm(c.HeadDim, c.RMSNormEps), nn.NewRMSNorm(c.HeadDim, c.RMSNormEps)
+		}
+		bias := f.mlpBias(&c)
 		m.Block = append(m.Block, &Block{
 			AttnNorm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
-			Attn: &Attention{
-				Q:     nn.NewLinear(c.HiddenSize, q, c.AttentionBias),
-				K:     nn.NewLinear(c.HiddenSize, kv, c.AttentionBias),
-				V:     nn.NewLinear(c.HiddenSize, kv, c.AttentionBias),
-				O:     nn.NewLinear(q, c.HiddenSize, c.AttentionBias),
-				layer: i, heads: c.NumAttentionHeads, kv: c.NumKeyValueHeads, dim: c.HeadDim,
-			},
-			MLPNorm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
+			Attn:     a,
+			MLPNorm:  nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
 			MLP: &MLP{
-				Gate: nn.NewLinear(c.HiddenSize, c.IntermediateSize, c.MLPBias),
-				Up:   nn.NewLinear(c.HiddenSize, c.IntermediateSize, c.MLPBias),
-				Down: nn.NewLinear(c.IntermediateSize, c.HiddenSize, c.MLPBias),
+				Gate: nn.NewLinear(c.HiddenSize, c.IntermediateSize, bias),
+				Up:   nn.NewLinear(c.HiddenSize, c.IntermediateSize, bias),
+				Down: nn.NewLinear(c.IntermediateSize, c.HiddenSize, bias),
 			},
 		})
 	}
@@ -113,14 +119,24 @@ func (b *Block) forward(s *nn.Step, x *autograd.Value) *autograd.Value {
 // Forward returns the attention of x [B·T, C].
 func (a *Attention) Forward(s *nn.Step, x *autograd.Value) *autograd.Value {
 	n := s.B * s.T
-	q := a.Q.Forward(s, x).Reshape(n, a.heads, a.dim).RoPE(s.Cos, s.Sin).Reshape(s.B, s.T, a.heads, a.dim)
-	k := a.K.Forward(s, x).Reshape(n, a.kv, a.dim).RoPE(s.Cos, s.Sin).Reshape(s.B, s.T, a.kv, a.dim)
+	q := a.rotate(s, a.Q.Forward(s, x), a.QNorm, a.heads)
+	k := a.rotate(s, a.K.Forward(s, x), a.KNorm, a.kv)
 	v := a.V.Forward(s, x).Reshape(s.B, s.T, a.kv, a.dim)
 	if s.Cache != nil {
 		k, v = s.Cache.Append(a.layer, k, v)
 	}
-	z := q.Attention(k, v, 1/math.Sqrt(float64(a.dim)))
+	z := q.Attention(k, v, autograd.Mask{Window: a.window, Starts: s.Starts}, 1/math.Sqrt(float64(a.dim)))
 	return a.O.Forward(s, z.Reshape(n, a.heads*a.dim))
+}
+
+// rotate normalises the heads of x [B·T, heads·D], if there is a norm, and turns
+// them by position: [B, T, heads, D].
+func (a *Attention) rotate(s *nn.Step, x *autograd.Value, norm *nn.RMSNorm, heads int) *autograd.Value {
+	x = x.Reshape(s.B*s.T, heads, a.dim)
+	if norm != nil {
+		x = norm.Forward(s, x)
+	}
+	return x.RoPE(s.Cos, s.Sin).Reshape(s.B, s.T, heads, a.dim)
 }
 
 // Forward returns the gated MLP of x.
@@ -128,22 +144,31 @@ func (m *MLP) Forward(s *nn.Step, x *autograd.Value) *autograd.Value {
 	return m.Down.Forward(s, m.Gate.Forward(s, x).SwiGLU(m.Up.Forward(s, x)))
 }
 
-// angles sets the rotary angles of the call's tokens.
+// angles sets the rotary angles of the call's tokens: one row a token of a row of
+// text, or of all rows if documents start at different places in each.
 func (m *Model) angles(s *nn.Step) {
 	first := 0
 	if s.Cache != nil {
 		first = s.Cache.Len()
 	}
-	h := len(m.freq)
-	cos, sin := make([]float32, s.T*h), make([]float32, s.T*h)
-	for t := range s.T {
-		for i, f := range m.freq {
-			a := float64(float32(first+t) * f)
-			cos[t*h+i], sin[t*h+i] = float32(math.Cos(a)), float32(math.Sin(a))
+	freq, scale := m.Config.RoPE.frequencies(m.Config.HeadDim, first+s.T)
+	h, rows := len(freq), s.T
+	if s.Starts != nil {
+		rows = len(s.Starts)
+	}
+	cos, sin := make([]float32, rows*h), make([]float32, rows*h)
+	for t := range rows {
+		position := first + t%s.T
+		if s.Starts != nil {
+			position -= int(s.Starts[t])
+		}
+		for i, f := range freq {
+			a := float64(float32(position) * f)
+			cos[t*h+i], sin[t*h+i] = float32(math.Cos(a))*scale, float32(math.Sin(a))*scale
 		}
 	}
-	s.Cos = s.Tape.Arena().FromF32(cos, s.T, h)
-	s.Sin = s.Tape.Arena().FromF32(sin, s.T, h)
+	s.Cos = s.Tape.Arena().FromF32(cos, rows, h)
+	s.Sin = s.Tape.Arena().FromF32(sin, rows, h)
 }
 
 // Output returns the layer that makes logits.
@@ -158,7 +183,7 @@ func (m *Model) NewCache(dev tensor.Device, capacity int) *nn.KVCache {
 }
 
 // Family returns the model_type, by which defaults are chosen.
-func (m *Model) Family() string { return "llama" }
+func (m *Model) Family() string { return m.Config.ModelType }
 
 // Tied returns the weight that embedding and head share, nil if they do not.
 func (m *Model) Tied() *autograd.Value {

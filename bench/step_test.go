@@ -1,0 +1,108 @@
+// Package bench measures tenon beside its peers and the machine's limits.
+package bench
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/lora"
+	"github.com/tenon-ml/tenon/nn"
+	"github.com/tenon-ml/tenon/nn/llama"
+	"github.com/tenon-ml/tenon/tensor"
+	"github.com/tenon-ml/tenon/train"
+)
+
+// smolLM2 is the shape of SmolLM2-135M.
+var smolLM2 = `{"model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
+	"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192,
+	"rms_norm_eps": 1e-5, "rope_theta": 100000, "tie_word_embeddings": true, "hidden_act": "silu"}`
+
+// randomModel returns a model of SmolLM2's shape with random weights.
+func randomModel(tb testing.TB, dev tensor.Device) *llama.Model {
+	tb.Helper()
+	c, err := llama.ParseConfig([]byte(smolLM2))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m := llama.New(c)
+	for name, p := range nn.Params(m) {
+		r := tensor.NewRandom(1, name)
+		p.T, err = tensor.Make(dev, p.Shape(), func(dst []float32) error {
+			if len(p.Shape()) == 1 {
+				r.Uniform(dst, 0.5, 1.5)
+			} else {
+				r.Uniform(dst, -0.04, 0.04)
+			}
+			return nil
+		})
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return m
+}
+
+// BenchmarkLoRAStep measures an optimizer step of LoRA on SmolLM2's shape: one
+// sequence of 512 tokens, rank 8 on all linear layers, F32.
+func BenchmarkLoRAStep(b *testing.B) {
+	for _, recompute := range []bool{false, true} {
+		for _, threads := range []int{1, 2} {
+			b.Run(fmt.Sprintf("t=512/r=8/recompute=%v/threads=%d", recompute, threads), func(b *testing.B) {
+				if threads > runtime.NumCPU() {
+					b.Skipf("the machine has %d CPUs", runtime.NumCPU())
+				}
+				loraStep(b, 512, threads, recompute)
+			})
+		}
+	}
+}
+
+func loraStep(b *testing.B, tokens, threads int, recompute bool) {
+	dev := tensor.NewCPU(threads)
+	defer dev.Close()
+	m := randomModel(b, dev)
+	defer nn.Release(m)
+	a, err := lora.New(m, "x", lora.Config{Rank: 8, Alpha: 16, Targets: lora.Names{AllLinear: true}}, 0, dev)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer a.Remove()
+	var params []train.Param
+	for name, v := range a.Params() {
+		params = append(params, train.Param{Name: name, Value: v})
+	}
+	ids := make([]int32, tokens)
+	r := tensor.NewRandom(2, "ids")
+	for i := range ids {
+		ids[i] = int32(r.Uint32() % 49152)
+	}
+	data := &train.Loader{Examples: []train.Example{{IDs: ids, Labels: ids}}, Batch: 1, Accumulate: 1}
+	const warm = 2
+	var times []time.Duration
+	last := time.Now()
+	o := train.Options{Steps: b.N + warm, LR: 1e-4, Schedule: train.Constant, Clip: 1, Adapter: "x", Recompute: recompute}
+	var warmMapped int
+	err = train.Run(context.Background(), m, dev, params, data, o, func(r train.Report) error {
+		if r.Step == warm {
+			warmMapped, _, _ = dev.MemoryStats()
+			b.ResetTimer()
+		} else if r.Step > warm {
+			times = append(times, time.Since(last))
+		}
+		last = time.Now()
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.StopTimer()
+	slices.Sort(times)
+	mapped, _, peak := dev.MemoryStats()
+	b.ReportMetric(float64(tokens)/times[len(times)/2].Seconds(), "tok/s")
+	b.ReportMetric(float64(peak)/1e6, "peak-MB")
+	b.ReportMetric(float64(mapped-warmMapped), "mapped-B/warm")
+}
