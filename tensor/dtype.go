@@ -3,10 +3,14 @@
 // CPU device.
 package tensor
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/tenon-ml/tenon/asm"
+)
 
 // DType is the type in which a tensor's elements are stored. Plain types store
-// one element at a time; block types (Q4_0, Q4_1, Q8_0) store a fixed number of
+// one element at a time; block types (from Q4_0 on) store a fixed number of
 // consecutive elements of a row in one block.
 type DType uint8
 
@@ -31,7 +35,15 @@ const (
 	F8E5M2
 	Q4_0
 	Q4_1
+	Q5_0
+	Q5_1
 	Q8_0
+	Q2_K
+	Q3_K
+	Q4_K
+	Q5_K
+	Q6_K
+	IQ4_NL
 	numDTypes
 )
 
@@ -45,8 +57,8 @@ var dtypes = [numDTypes]struct {
 	Invalid: {name: "invalid", block: 1, bytes: 0},
 	F32:     {name: "F32", block: 1, bytes: 4, decode: decodeF32},
 	F64:     {name: "F64", block: 1, bytes: 8, decode: decodeF64},
-	BF16:    {name: "BF16", block: 1, bytes: 2, decode: decodeBF16},
-	F16:     {name: "F16", block: 1, bytes: 2, decode: decodeF16},
+	BF16:    {name: "BF16", block: 1, bytes: 2, decode: asm.DecodeBF16},
+	F16:     {name: "F16", block: 1, bytes: 2, decode: asm.DecodeF16},
 	I32:     {name: "I32", block: 1, bytes: 4},
 	U8:      {name: "U8", block: 1, bytes: 1},
 	I8:      {name: "I8", block: 1, bytes: 1},
@@ -58,9 +70,17 @@ var dtypes = [numDTypes]struct {
 	Bool:    {name: "BOOL", block: 1, bytes: 1},
 	F8E4M3:  {name: "F8_E4M3", block: 1, bytes: 1},
 	F8E5M2:  {name: "F8_E5M2", block: 1, bytes: 1},
-	Q4_0:    {name: "Q4_0", block: 32, bytes: 18, decode: decodeQ4_0},
-	Q4_1:    {name: "Q4_1", block: 32, bytes: 20, decode: decodeQ4_1},
-	Q8_0:    {name: "Q8_0", block: 32, bytes: 34, decode: decodeQ8_0},
+	Q4_0:    {name: "Q4_0", block: 32, bytes: 18, decode: asm.DecodeQ4_0},
+	Q4_1:    {name: "Q4_1", block: 32, bytes: 20, decode: asm.DecodeQ4_1},
+	Q5_0:    {name: "Q5_0", block: 32, bytes: 22, decode: decodeQ5_0},
+	Q5_1:    {name: "Q5_1", block: 32, bytes: 24, decode: decodeQ5_1},
+	Q8_0:    {name: "Q8_0", block: 32, bytes: 34, decode: asm.DecodeQ8_0},
+	Q2_K:    {name: "Q2_K", block: 256, bytes: 84, decode: decodeQ2_K},
+	Q3_K:    {name: "Q3_K", block: 256, bytes: 110, decode: decodeQ3_K},
+	Q4_K:    {name: "Q4_K", block: 256, bytes: 144, decode: decodeQ4_K},
+	Q5_K:    {name: "Q5_K", block: 256, bytes: 176, decode: decodeQ5_K},
+	Q6_K:    {name: "Q6_K", block: 256, bytes: 210, decode: decodeQ6_K},
+	IQ4_NL:  {name: "IQ4_NL", block: 32, bytes: 18, decode: decodeIQ4_NL},
 }
 
 // String returns the name by which safetensors and GGUF know the type.
@@ -95,5 +115,6 @@ func (d DType) CanDecode() bool { return d < numDTypes && dtypes[d].decode != ni
 // len(dst) is a multiple of the block length and src holds at least as many
 // blocks. It panics if the type cannot be decoded (CanDecode).
 func (d DType) Decode(dst []float32, src []byte) {
+	src = src[:len(src):len(src)] // not what lies behind it
 	dtypes[d].decode(dst, src[:d.Bytes(len(dst))])
 }
