@@ -239,7 +239,7 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 	if err := measure(0); err != nil {
 		return err
 	}
-	bar := newProgress(e.stderr, c.options.Steps)
+	bar := newProgress(e.stderr, c.options.Steps, c.json)
 	defer bar.close()
 	every := max(1, (c.options.Steps+evaluations-1)/evaluations)
 	err = train.Run(cmd.Context(), m.lm, m.dev, params, &c.loader, c.options, func(r train.Report) error {
@@ -324,7 +324,7 @@ func (c *finetune) prepare(m *model) ([]train.Param, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.options.Adapter = adapterName
+	c.options.Adapter = m.active()
 	for name, p := range m.adapter.Params() {
 		params = append(params, train.Param{Name: name, Value: p})
 	}

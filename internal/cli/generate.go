@@ -31,7 +31,7 @@ func newGenerate(e *env) *cobra.Command {
 	var prompt, message string
 	var stop []string
 	var asJSON bool
-	r := nn.Request{Adapter: ""}
+	r := nn.Request{}
 	cmd := &cobra.Command{
 		Use:   "generate --model PATH (--prompt TEXT | --chat TEXT)",
 		Short: "Continue a text, or answer a message",

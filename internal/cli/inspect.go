@@ -284,7 +284,8 @@ func isGGUF(path string) bool {
 
 // count sums up the tensors. Buffers that old checkpoints hold (inv_freq) and
 // GGUF's RoPE factors are no parameters, nor is a head stored beside the
-// embeddings that it is tied to.
+// embeddings that it is tied to, nor the base's own weight, which PEFT stores
+// with an adapted head.
 func (i *inspection) count(tied bool) {
 	i.DTypes = map[string]int64{}
 	for n := range i.Tensors {
@@ -299,6 +300,7 @@ func (i *inspection) count(tied bool) {
 		switch {
 		case strings.HasSuffix(t.Name, "rotary_emb.inv_freq"), strings.HasPrefix(t.Name, "rope_freqs"):
 		case tied && t.Name == "lm_head.weight":
+		case i.Kind == "adapter" && strings.HasSuffix(t.Name, ".base_layer.weight"):
 		default:
 			t.Parameters = t.elements
 		}

@@ -75,12 +75,12 @@ func (m *model) close() error {
 	return m.dev.Close()
 }
 
-// active is the name of the adapter that calls are to use.
-func (m *model) active() string {
+// active is the adapter that calls are to use.
+func (m *model) active() *nn.Adapter {
 	if m.adapter != nil {
-		return adapterName
+		return m.adapter.Use()
 	}
-	return ""
+	return nil
 }
 
 // notFinite is the error about results that are no numbers.

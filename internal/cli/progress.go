@@ -22,6 +22,7 @@ type stepReport struct {
 // line now and then.
 type progress struct {
 	w     io.Writer
+	quiet bool // no lines
 	bar   *progressbar.ProgressBar
 	total int
 	start time.Time
@@ -38,8 +39,10 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-func newProgress(w io.Writer, total int) *progress {
-	p := &progress{w: w, total: total, start: time.Now(), now: time.Now}
+// newProgress begins to show a run of so many steps. Quiet leaves out the lines,
+// where a machine reads what happens elsewhere.
+func newProgress(w io.Writer, total int, quiet bool) *progress {
+	p := &progress{w: w, quiet: quiet, total: total, start: time.Now(), now: time.Now}
 	if isTerminal(w) {
 		p.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(w),
@@ -64,7 +67,7 @@ func (p *progress) step(r stepReport) {
 		return
 	}
 	now := p.now()
-	if r.Step != 1 && r.Step != p.total && now.Sub(p.last) < lineEvery {
+	if p.quiet || r.Step != 1 && r.Step != p.total && now.Sub(p.last) < lineEvery {
 		return
 	}
 	p.last = now
