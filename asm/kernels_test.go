@@ -532,3 +532,55 @@ func TestRowDots(t *testing.T) {
 		}
 	})
 }
+
+func TestRowDotsStored(t *testing.T) {
+	formats := []struct {
+		name         string
+		block, bytes int
+		decode       func([]float32, []byte)
+		run          func(dst []float32, w []byte, ld int, x []float32)
+	}{
+		{"BF16", 1, 2, DecodeBF16, RowDotsBF16},
+		{"Q8_0", 32, 34, DecodeQ8_0, RowDotsQ8_0},
+		{"Q4_0", 32, 18, DecodeQ4_0, RowDotsQ4_0},
+		{"Q4_1", 32, 20, DecodeQ4_1, RowDotsQ4_1},
+	}
+	eachTier(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(17, 18))
+		for _, f := range formats {
+			for k := 0; k < 200; k += f.block {
+				for _, rows := range []int{0, 1, 2, 5} {
+					ld := k + f.block*r.IntN(2)
+					w := guardedBytes(t, max(0, (rows-1)*ld+min(rows, 1)*k)/f.block*f.bytes)
+					for i := range w {
+						w[i] = byte(r.Uint32())
+					}
+					for i := 0; i < len(w); i += f.bytes { // small scales, small BF16 values
+						w[i+1] = w[i+1]&0x80 | 0x2c
+						if f.name == "BF16" {
+							w[i+1] = w[i+1]&0x80 | 0x3f
+						}
+						if f.name == "Q4_1" {
+							w[i+3] = w[i+3]&0x80 | 0x2c
+						}
+					}
+					x, dst := guarded(t, k, true), guarded(t, rows, true)
+					normal(r, x)
+					f.run(dst, w, ld, x)
+					row := make([]float32, k)
+					for i, got := range dst {
+						f.decode(row, w[i*ld/f.block*f.bytes:])
+						var want, scale float64
+						for l, v := range row {
+							want += float64(v) * float64(x[l])
+							scale += math.Abs(float64(x[l])) * max(1, math.Abs(float64(v)))
+						}
+						if math.Abs(float64(got)-want) > 8*ulp(scale) {
+							t.Fatalf("%s: k %d rows %d: [%d] = %v, want %v", f.name, k, rows, i, got, want)
+						}
+					}
+				}
+			}
+		}
+	})
+}

@@ -74,3 +74,94 @@ func RowDotsMulti(dst []float32, ldd int, w []float32, ld, rows int, x []float32
 		}
 	}
 }
+
+// dotChunk is the number of weights that one call of a kernel on stored rows
+// multiplies: below 50 µs from memory.
+const dotChunk = 1 << 17
+
+// RowDotsBF16 is RowDots on rows of little-endian bfloat16, ld elements apart:
+//
+//	for i := range dst {
+//		dst[i] = dot(w[i*ld:][:len(x)], x)
+//	}
+func RowDotsBF16(dst []float32, w []byte, ld int, x []float32) {
+	k := len(x)
+	whole := k &^ (blockLen - 1)
+	stride := 2 * ld
+	i := 0
+	if useVec && whole > 0 && len(dst) > 0 {
+		_ = w[(len(dst)-1)*stride+2*k-1]
+		for step := max(1, dotChunk/k); i < len(dst); i += step {
+			dotsBF16(&dst[i], &w[i*stride], stride, min(step, len(dst)-i), &x[0], whole/blockLen)
+		}
+	} else {
+		clear(dst)
+		whole = 0
+	}
+	if whole == k {
+		return
+	}
+	var v [blockLen]float32
+	for i := range dst {
+		row := w[i*stride:][:2*k]
+		for l := whole; l < k; l += blockLen {
+			part := v[:min(blockLen, k-l)]
+			DecodeBF16(part, row[2*l:])
+			dst[i] += Dot(part, x[l:])
+		}
+	}
+}
+
+// RowDotsQ8_0 is RowDots on rows of GGUF's Q8_0, ld elements apart; ld and
+// len(x) are multiples of 32. A block's scale multiplies the sum over the block.
+func RowDotsQ8_0(dst []float32, w []byte, ld int, x []float32) {
+	stride, units := ld/blockLen*34, len(x)/blockLen
+	if !useVec || units == 0 {
+		rowDotsBlocks(dst, w, stride, x, 34, DecodeQ8_0)
+		return
+	}
+	for i, step := 0, max(1, dotChunk/len(x)); i < len(dst); i += step {
+		n := min(step, len(dst)-i)
+		dotsQ8_0(&dst[i], &w[i*stride:][:(n-1)*stride+units*34][0], stride, n, &x[0], units)
+	}
+}
+
+// RowDotsQ4_0 is RowDots on rows of GGUF's Q4_0, as RowDotsQ8_0.
+func RowDotsQ4_0(dst []float32, w []byte, ld int, x []float32) {
+	stride, units := ld/blockLen*18, len(x)/blockLen
+	if !useVec || units == 0 {
+		rowDotsBlocks(dst, w, stride, x, 18, DecodeQ4_0)
+		return
+	}
+	for i, step := 0, max(1, dotChunk/len(x)); i < len(dst); i += step {
+		n := min(step, len(dst)-i)
+		dotsQ4_0(&dst[i], &w[i*stride:][:(n-1)*stride+units*18][0], stride, n, &x[0], units)
+	}
+}
+
+// RowDotsQ4_1 is RowDots on rows of GGUF's Q4_1, as RowDotsQ8_0; a block's
+// minimum multiplies the sum of x over the block.
+func RowDotsQ4_1(dst []float32, w []byte, ld int, x []float32) {
+	stride, units := ld/blockLen*20, len(x)/blockLen
+	if !useVec || units == 0 {
+		rowDotsBlocks(dst, w, stride, x, 20, DecodeQ4_1)
+		return
+	}
+	for i, step := 0, max(1, dotChunk/len(x)); i < len(dst); i += step {
+		n := min(step, len(dst)-i)
+		dotsQ4_1(&dst[i], &w[i*stride:][:(n-1)*stride+units*20][0], stride, n, &x[0], units)
+	}
+}
+
+// rowDotsBlocks is the plain form for blocks of 32 elements in size bytes.
+func rowDotsBlocks(dst []float32, w []byte, stride int, x []float32, size int, decode func([]float32, []byte)) {
+	var v [blockLen]float32
+	for i := range dst {
+		var s float32
+		for l := 0; l < len(x); l += blockLen {
+			decode(v[:], w[i*stride+l/blockLen*size:][:size])
+			s += Dot(v[:], x[l:])
+		}
+		dst[i] = s
+	}
+}

@@ -26,6 +26,6 @@ func chooseTier() string {
 	case generic:
 		return generic
 	default:
-		panic("TENON_TIER=" + want + ": this build on this machine has " + best + " and generic")
+		panic("TENON_TIER=" + want + ": the best tier of this build on this machine is " + best)
 	}
 }

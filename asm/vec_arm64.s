@@ -2706,6 +2706,56 @@ write:
 	ADD R11, R10
 	RET
 
+// func dotsBF16
+TEXT ·dotsBF16(SB), NOSPLIT, $0-48
+	MOVD dst+0(FP), R1
+	MOVD w+8(FP), R6
+	MOVD stride+16(FP), R7
+	MOVD rows+24(FP), R8
+	MOVD x+32(FP), R9
+	MOVD units+40(FP), R10
+row:
+	MOVD R6, R3
+	MOVD R9, R11
+	MOVD R10, R12
+	VEOR V20.B16, V20.B16, V20.B16
+	VEOR V21.B16, V21.B16, V21.B16
+	VEOR V22.B16, V22.B16, V22.B16
+	VEOR V23.B16, V23.B16, V23.B16
+unit:
+	VLD1 (R3), [V0.H8, V1.H8, V2.H8, V3.H8]
+	VLD1.P 64(R11), [V16.S4, V17.S4, V18.S4, V19.S4]
+	WORD $0x2e613804 // shll v4.4s, v0.4h, #16
+	WORD $0x6e613805 // shll2 v5.4s, v0.8h, #16
+	WORD $0x2e613826 // shll v6.4s, v1.4h, #16
+	WORD $0x6e613827 // shll2 v7.4s, v1.8h, #16
+	VFMLA V16.S4, V4.S4, V20.S4
+	VFMLA V17.S4, V5.S4, V21.S4
+	VFMLA V18.S4, V6.S4, V22.S4
+	VFMLA V19.S4, V7.S4, V23.S4
+	VLD1.P 64(R11), [V16.S4, V17.S4, V18.S4, V19.S4]
+	WORD $0x2e613844 // shll v4.4s, v2.4h, #16
+	WORD $0x6e613845 // shll2 v5.4s, v2.8h, #16
+	WORD $0x2e613866 // shll v6.4s, v3.4h, #16
+	WORD $0x6e613867 // shll2 v7.4s, v3.8h, #16
+	VFMLA V16.S4, V4.S4, V20.S4
+	VFMLA V17.S4, V5.S4, V21.S4
+	VFMLA V18.S4, V6.S4, V22.S4
+	VFMLA V19.S4, V7.S4, V23.S4
+	ADD $64, R3
+	SUB $1, R12
+	CBNZ R12, unit
+	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
+	WORD $0x4e37d6d6 // fadd v22.4s, v22.4s, v23.4s
+	WORD $0x4e36d694 // fadd v20.4s, v20.4s, v22.4s
+	WORD $0x6e34d694 // faddp v20.4s, v20.4s, v20.4s
+	WORD $0x6e34d694 // faddp v20.4s, v20.4s, v20.4s
+	FMOVS.P F20, 4(R1)
+	ADD R7, R6
+	SUB $1, R8
+	CBNZ R8, row
+	RET
+
 // func decodeQ8_0Vec
 TEXT ·decodeQ8_0Vec(SB), NOSPLIT, $0-48
 	MOVD dst_base+0(FP), R1
@@ -2714,7 +2764,7 @@ TEXT ·decodeQ8_0Vec(SB), NOSPLIT, $0-48
 	LSR $5, R2, R2
 	CBZ R2, done
 block:
-	MOVHU (R3), R4
+	MOVHU 0(R3), R4
 	FMOVS R4, F31
 	FCVTHS F31, F31
 	VDUP V31.S[0], V31.S4
@@ -2724,36 +2774,111 @@ block:
 	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
 	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
 	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
 	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
 	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
 	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
 	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R1)
 	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
 	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
 	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
 	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
 	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
 	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
 	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
 	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R1)
 	ADD $34, R3
 	SUB $1, R2
 	CBNZ R2, block
 done:
+	RET
+
+// func dotsQ8_0
+TEXT ·dotsQ8_0(SB), NOSPLIT, $0-48
+	MOVD dst+0(FP), R1
+	MOVD w+8(FP), R6
+	MOVD stride+16(FP), R7
+	MOVD rows+24(FP), R8
+	MOVD x+32(FP), R9
+	MOVD units+40(FP), R10
+row:
+	MOVD R6, R3
+	MOVD R9, R11
+	MOVD R10, R12
+	VEOR V20.B16, V20.B16, V20.B16
+	VEOR V21.B16, V21.B16, V21.B16
+	VEOR V22.B16, V22.B16, V22.B16
+	VEOR V23.B16, V23.B16, V23.B16
+unit:
+	MOVHU 0(R3), R4
+	FMOVS R4, F31
+	FCVTHS F31, F31
+	VDUP V31.S[0], V31.S4
+	ADD $2, R3, R5
+	VLD1 (R5), [V0.B16, V1.B16]
+	VLD1.P 64(R11), [V16.S4, V17.S4, V18.S4, V19.S4]
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	VFMLA V16.S4, V4.S4, V20.S4
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	VFMLA V17.S4, V5.S4, V21.S4
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	VFMLA V18.S4, V6.S4, V22.S4
+	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
+	VFMLA V19.S4, V7.S4, V23.S4
+	VLD1.P 64(R11), [V16.S4, V17.S4, V18.S4, V19.S4]
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	VFMLA V16.S4, V4.S4, V20.S4
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	VFMLA V17.S4, V5.S4, V21.S4
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	VFMLA V18.S4, V6.S4, V22.S4
+	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
+	VFMLA V19.S4, V7.S4, V23.S4
+	ADD $34, R3
+	SUB $1, R12
+	CBNZ R12, unit
+	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
+	WORD $0x4e37d6d6 // fadd v22.4s, v22.4s, v23.4s
+	WORD $0x4e36d694 // fadd v20.4s, v20.4s, v22.4s
+	WORD $0x6e34d694 // faddp v20.4s, v20.4s, v20.4s
+	WORD $0x6e34d694 // faddp v20.4s, v20.4s, v20.4s
+	FMOVS.P F20, 4(R1)
+	ADD R7, R6
+	SUB $1, R8
+	CBNZ R8, row
 	RET
 
 // func decodeQ4_0Vec
@@ -2766,7 +2891,7 @@ TEXT ·decodeQ4_0Vec(SB), NOSPLIT, $0-48
 	LSR $5, R2, R2
 	CBZ R2, done
 block:
-	MOVHU (R3), R4
+	MOVHU 0(R3), R4
 	FMOVS R4, F31
 	FCVTHS F31, F31
 	VDUP V31.S[0], V31.S4
@@ -2781,30 +2906,30 @@ block:
 	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
 	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
 	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
 	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
 	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
 	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
 	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R1)
 	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
 	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
 	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
 	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
 	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
 	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
 	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
 	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R1)
 	ADD $18, R3
@@ -2813,17 +2938,97 @@ block:
 done:
 	RET
 
+// func dotsQ4_0
+TEXT ·dotsQ4_0(SB), NOSPLIT, $0-48
+	MOVD dst+0(FP), R1
+	MOVD w+8(FP), R6
+	MOVD stride+16(FP), R7
+	MOVD rows+24(FP), R8
+	MOVD x+32(FP), R9
+	MOVD units+40(FP), R10
+	MOVD $8, R4
+	VDUP R4, V29.B16
+row:
+	MOVD R6, R3
+	MOVD R9, R11
+	MOVD R10, R12
+	VEOR V20.B16, V20.B16, V20.B16
+	VEOR V21.B16, V21.B16, V21.B16
+	VEOR V22.B16, V22.B16, V22.B16
+	VEOR V23.B16, V23.B16, V23.B16
+unit:
+	MOVHU 0(R3), R4
+	FMOVS R4, F31
+	FCVTHS F31, F31
+	VDUP V31.S[0], V31.S4
+	ADD $2, R3, R5
+	VLD1 (R5), [V0.B16]
+	VUSHR $4, V0.B16, V1.B16
+	VSHL $4, V0.B16, V0.B16
+	VUSHR $4, V0.B16, V0.B16
+	VSUB V29.B16, V0.B16, V0.B16
+	VSUB V29.B16, V1.B16, V1.B16
+	VLD1.P 64(R11), [V16.S4, V17.S4, V18.S4, V19.S4]
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	VFMLA V16.S4, V4.S4, V20.S4
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	VFMLA V17.S4, V5.S4, V21.S4
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	VFMLA V18.S4, V6.S4, V22.S4
+	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
+	VFMLA V19.S4, V7.S4, V23.S4
+	VLD1.P 64(R11), [V16.S4, V17.S4, V18.S4, V19.S4]
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	VFMLA V16.S4, V4.S4, V20.S4
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	VFMLA V17.S4, V5.S4, V21.S4
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	VFMLA V18.S4, V6.S4, V22.S4
+	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
+	VFMLA V19.S4, V7.S4, V23.S4
+	ADD $18, R3
+	SUB $1, R12
+	CBNZ R12, unit
+	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
+	WORD $0x4e37d6d6 // fadd v22.4s, v22.4s, v23.4s
+	WORD $0x4e36d694 // fadd v20.4s, v20.4s, v22.4s
+	WORD $0x6e34d694 // faddp v20.4s, v20.4s, v20.4s
+	WORD $0x6e34d694 // faddp v20.4s, v20.4s, v20.4s
+	FMOVS.P F20, 4(R1)
+	ADD R7, R6
+	SUB $1, R8
+	CBNZ R8, row
+	RET
+
 // func decodeQ4_1Vec
 TEXT ·decodeQ4_1Vec(SB), NOSPLIT, $0-48
 	MOVD dst_base+0(FP), R1
 	MOVD dst_len+8(FP), R2
 	MOVD src_base+24(FP), R3
-	MOVD $8, R4
-	VDUP R4, V29.B16
 	LSR $5, R2, R2
 	CBZ R2, done
 block:
-	MOVHU (R3), R4
+	MOVHU 0(R3), R4
 	FMOVS R4, F31
 	FCVTHS F31, F31
 	VDUP V31.S[0], V31.S4
@@ -2840,18 +3045,18 @@ block:
 	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
 	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
-	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
 	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
-	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
 	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
-	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
 	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
 	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
 	WORD $0x4e3ed4e7 // fadd v7.4s, v7.4s, v30.4s
 	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R1)
@@ -2859,18 +3064,18 @@ block:
 	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
 	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
-	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
 	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
-	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
 	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
-	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
 	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
 	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
 	WORD $0x4e3ed4e7 // fadd v7.4s, v7.4s, v30.4s
 	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R1)
@@ -2878,6 +3083,96 @@ block:
 	SUB $1, R2
 	CBNZ R2, block
 done:
+	RET
+
+// func dotsQ4_1
+TEXT ·dotsQ4_1(SB), NOSPLIT, $0-48
+	MOVD dst+0(FP), R1
+	MOVD w+8(FP), R6
+	MOVD stride+16(FP), R7
+	MOVD rows+24(FP), R8
+	MOVD x+32(FP), R9
+	MOVD units+40(FP), R10
+row:
+	MOVD R6, R3
+	MOVD R9, R11
+	MOVD R10, R12
+	VEOR V20.B16, V20.B16, V20.B16
+	VEOR V21.B16, V21.B16, V21.B16
+	VEOR V22.B16, V22.B16, V22.B16
+	VEOR V23.B16, V23.B16, V23.B16
+unit:
+	MOVHU 0(R3), R4
+	FMOVS R4, F31
+	FCVTHS F31, F31
+	VDUP V31.S[0], V31.S4
+	MOVHU 2(R3), R4
+	FMOVS R4, F30
+	FCVTHS F30, F30
+	VDUP V30.S[0], V30.S4
+	ADD $4, R3, R5
+	VLD1 (R5), [V0.B16]
+	VUSHR $4, V0.B16, V1.B16
+	VSHL $4, V0.B16, V0.B16
+	VUSHR $4, V0.B16, V0.B16
+	VLD1.P 64(R11), [V16.S4, V17.S4, V18.S4, V19.S4]
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VFMLA V16.S4, V30.S4, V20.S4
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	VFMLA V16.S4, V4.S4, V20.S4
+	VFMLA V17.S4, V30.S4, V21.S4
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	VFMLA V17.S4, V5.S4, V21.S4
+	VFMLA V18.S4, V30.S4, V22.S4
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	VFMLA V18.S4, V6.S4, V22.S4
+	VFMLA V19.S4, V30.S4, V23.S4
+	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
+	VFMLA V19.S4, V7.S4, V23.S4
+	VLD1.P 64(R11), [V16.S4, V17.S4, V18.S4, V19.S4]
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VFMLA V16.S4, V30.S4, V20.S4
+	WORD $0x6e3fdc84 // fmul v4.4s, v4.4s, v31.4s
+	VFMLA V16.S4, V4.S4, V20.S4
+	VFMLA V17.S4, V30.S4, V21.S4
+	WORD $0x6e3fdca5 // fmul v5.4s, v5.4s, v31.4s
+	VFMLA V17.S4, V5.S4, V21.S4
+	VFMLA V18.S4, V30.S4, V22.S4
+	WORD $0x6e3fdcc6 // fmul v6.4s, v6.4s, v31.4s
+	VFMLA V18.S4, V6.S4, V22.S4
+	VFMLA V19.S4, V30.S4, V23.S4
+	WORD $0x6e3fdce7 // fmul v7.4s, v7.4s, v31.4s
+	VFMLA V19.S4, V7.S4, V23.S4
+	ADD $20, R3
+	SUB $1, R12
+	CBNZ R12, unit
+	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
+	WORD $0x4e37d6d6 // fadd v22.4s, v22.4s, v23.4s
+	WORD $0x4e36d694 // fadd v20.4s, v20.4s, v22.4s
+	WORD $0x6e34d694 // faddp v20.4s, v20.4s, v20.4s
+	WORD $0x6e34d694 // faddp v20.4s, v20.4s, v20.4s
+	FMOVS.P F20, 4(R1)
+	ADD R7, R6
+	SUB $1, R8
+	CBNZ R8, row
 	RET
 
 // func packT8

@@ -2,60 +2,67 @@ package main
 
 import "fmt"
 
-// The decoders of GGUF's block formats: 32 elements a block, with an F16 scale
-// d (and, in Q4_1, a minimum m) before the quantised values. Multiplication and
-// addition are rounded one by one, as the format's reference does.
-
-type blockFormat struct {
-	name, doc string
-	bytes     int
+// A rowFormat is a type in which the rows of a weight may be stored: BF16, or one
+// of GGUF's formats of 32 elements a block, with an F16 scale d (and, in Q4_1, a
+// minimum m) before the quantised values q. Its kernels work on units of 32
+// elements.
+type rowFormat struct {
+	name    string
+	doc     string
+	bytes   int // of a unit
+	head    int // bytes before the values
+	nibbles bool
+	bf16    bool
 }
 
-var blockFormats = []blockFormat{
-	{"decodeQ8_0Vec", "dst[i] = d * q[i], a block being an F16 d and 32 int8 q", 34},
-	{"decodeQ4_0Vec", "dst[i] = d * (q[i]-8), a block being an F16 d and 32 nibbles q, low ones first", 18},
-	{"decodeQ4_1Vec", "dst[i] = d*q[i] + m, a block being F16 d and m and 32 nibbles q, low ones first", 20},
+var rowFormats = []rowFormat{
+	{name: "BF16", bytes: 64, bf16: true},
+	{name: "Q8_0", doc: "dst[i] = d * q[i], a block being an F16 d and 32 int8 q", bytes: 34, head: 2},
+	{name: "Q4_0", doc: "dst[i] = d * (q[i]-8), a block being an F16 d and 32 nibbles q, low ones first", bytes: 18, head: 2, nibbles: true},
+	{name: "Q4_1", doc: "dst[i] = d*q[i] + m, a block being F16 d and m and 32 nibbles q, low ones first", bytes: 20, head: 4, nibbles: true},
 }
 
-func (f blockFormat) head() int {
-	if f.name == "decodeQ4_1Vec" {
-		return 4
+// constantsAMD64 sets what unpackAMD64 wants: X14 and X13.
+func (f rowFormat) constantsAMD64(p func(string, ...any)) {
+	if !f.nibbles {
+		return
 	}
-	return 2
-}
-
-func (f blockFormat) amd64(p func(string, ...any)) {
-	p("MOVQ dst_base+0(FP), DI")
-	p("MOVQ dst_len+8(FP), R12")
-	p("MOVQ src_base+24(FP), SI")
-	nibbles := f.name != "decodeQ8_0Vec"
-	if nibbles {
-		p("MOVL $0x0f0f0f0f, AX")
-		p("VMOVD AX, X14")
-		p("VPBROADCASTD X14, X14")
+	p("MOVL $0x0f0f0f0f, AX")
+	p("VMOVD AX, X14")
+	p("VPBROADCASTD X14, X14")
+	if f.head == 2 {
 		p("MOVL $0x08080808, AX")
 		p("VMOVD AX, X13")
 		p("VPBROADCASTD X13, X13")
 	}
-	p("SHRQ $5, R12")
-	p("JEQ done")
-	p("block:")
-	p("MOVWLZX (SI), AX")
-	p("VMOVD AX, X15")
-	p("VCVTPH2PS X15, X15")
-	p("VBROADCASTSS X15, Y15")
-	if f.head() == 4 {
-		p("MOVWLZX 2(SI), AX")
-		p("VMOVD AX, X12")
-		p("VCVTPH2PS X12, X12")
-		p("VBROADCASTSS X12, Y12")
+}
+
+// unpackAMD64 loads the unit at (SI): the 32 values q as floats (BF16: the
+// values themselves) in Y0..Y3, d in Y15 and m in Y12.
+func (f rowFormat) unpackAMD64(p func(string, ...any)) {
+	if f.bf16 {
+		for i := range 4 {
+			p("VPMOVZXWD %d(SI), Y%d", 16*i, i)
+			p("VPSLLD $16, Y%d, Y%d", i, i)
+		}
+		return
 	}
-	if nibbles {
-		p("VMOVDQU %d(SI), X8", f.head())
+	half := func(offset, v int) {
+		p("MOVWLZX %d(SI), AX", offset)
+		p("VMOVD AX, X%d", v)
+		p("VCVTPH2PS X%d, X%d", v, v)
+		p("VBROADCASTSS X%d, Y%d", v, v)
+	}
+	half(0, 15)
+	if f.head == 4 {
+		half(2, 12)
+	}
+	if f.nibbles {
+		p("VMOVDQU %d(SI), X8", f.head)
 		p("VPSRLW $4, X8, X9")
 		p("VPAND X14, X8, X8")
 		p("VPAND X14, X9, X9")
-		if f.head() == 2 {
+		if f.head == 2 {
 			p("VPSUBB X13, X8, X8")
 			p("VPSUBB X13, X9, X9")
 		}
@@ -66,13 +73,27 @@ func (f blockFormat) amd64(p func(string, ...any)) {
 		}
 	} else {
 		for i := range 4 {
-			p("VPMOVSXBD %d(SI), Y%d", 2+8*i, i)
+			p("VPMOVSXBD %d(SI), Y%d", f.head+8*i, i)
 		}
 	}
 	for i := range 4 {
 		p("VCVTDQ2PS Y%d, Y%d", i, i)
+	}
+}
+
+// decodeAMD64 rounds product and sum one by one, as the formats' reference does.
+func (f rowFormat) decodeAMD64(p func(string, ...any)) {
+	p("MOVQ dst_base+0(FP), DI")
+	p("MOVQ dst_len+8(FP), R12")
+	p("MOVQ src_base+24(FP), SI")
+	f.constantsAMD64(p)
+	p("SHRQ $5, R12")
+	p("JEQ done")
+	p("block:")
+	f.unpackAMD64(p)
+	for i := range 4 {
 		p("VMULPS Y15, Y%d, Y%d", i, i)
-		if f.head() == 4 {
+		if f.head == 4 {
 			p("VADDPS Y12, Y%d, Y%d", i, i)
 		}
 		p("VMOVUPS Y%d, %d(DI)", i, 32*i)
@@ -86,55 +107,149 @@ func (f blockFormat) amd64(p func(string, ...any)) {
 	p("RET")
 }
 
-func (f blockFormat) arm64(p func(string, ...any)) {
+// dotsAMD64 keeps a row's sum in Y10 (BF16: Y4..Y7).
+func (f rowFormat) dotsAMD64(p func(string, ...any)) {
+	p("MOVQ dst+0(FP), DI")
+	p("MOVQ w+8(FP), R10")
+	p("MOVQ stride+16(FP), BX")
+	p("MOVQ rows+24(FP), R12")
+	p("MOVQ x+32(FP), R11")
+	p("MOVQ units+40(FP), R13")
+	f.constantsAMD64(p)
+	p("row:")
+	p("MOVQ R10, SI")
+	p("MOVQ R11, DX")
+	p("MOVQ R13, CX")
+	p("VXORPS Y10, Y10, Y10")
+	if f.bf16 {
+		for i := range 4 {
+			p("VXORPS Y%d, Y%d, Y%d", 4+i, 4+i, 4+i)
+		}
+	}
+	p("unit:")
+	p("PREFETCHT0 2048(SI)")
+	f.unpackAMD64(p)
+	if f.bf16 {
+		for i := range 4 {
+			p("VFMADD231PS %d(DX), Y%d, Y%d", 32*i, i, 4+i)
+		}
+	} else {
+		if f.head == 4 { // m times the sum of x
+			p("VMOVUPS (DX), Y4")
+			p("VMOVUPS 64(DX), Y5")
+			p("VADDPS 32(DX), Y4, Y4")
+			p("VADDPS 96(DX), Y5, Y5")
+			p("VADDPS Y5, Y4, Y4")
+			p("VFMADD231PS Y4, Y12, Y10")
+		}
+		p("VMULPS (DX), Y0, Y0")
+		p("VMULPS 64(DX), Y2, Y2")
+		p("VFMADD231PS 32(DX), Y1, Y0")
+		p("VFMADD231PS 96(DX), Y3, Y2")
+		p("VADDPS Y2, Y0, Y0")
+		p("VFMADD231PS Y0, Y15, Y10")
+	}
+	p("ADDQ $%d, SI", f.bytes)
+	p("ADDQ $128, DX")
+	p("DECQ CX")
+	p("JNE unit")
+	if f.bf16 {
+		p("VADDPS Y5, Y4, Y4")
+		p("VADDPS Y7, Y6, Y6")
+		p("VADDPS Y6, Y4, Y10")
+	}
+	p("VEXTRACTF128 $1, Y10, X0")
+	p("VADDPS X0, X10, X10")
+	p("VPERMILPS $0xEE, X10, X0")
+	p("VADDPS X0, X10, X10")
+	p("VPERMILPS $0x55, X10, X0")
+	p("VADDSS X0, X10, X10")
+	p("VMOVSS X10, (DI)")
+	p("ADDQ BX, R10")
+	p("ADDQ $4, DI")
+	p("DECQ R12")
+	p("JNE row")
+	p("VZEROUPPER")
+	p("RET")
+}
+
+// The NEON forms keep 16 elements at a time in V4..V7, d in V31 and m in V30.
+
+func (f rowFormat) constantsARM64(p func(string, ...any)) {
+	if f.nibbles && f.head == 2 {
+		p("MOVD $8, R4")
+		p("VDUP R4, V29.B16")
+	}
+}
+
+// headARM64 loads the unit at (R3).
+func (f rowFormat) headARM64(p func(string, ...any)) {
+	if f.bf16 {
+		p("VLD1 (R3), [V0.H8, V1.H8, V2.H8, V3.H8]")
+		return
+	}
+	for i := range f.head / 2 {
+		p("MOVHU %d(R3), R4", 2*i)
+		p("FMOVS R4, F%d", 31-i)
+		p("FCVTHS F%d, F%d", 31-i, 31-i)
+		p("VDUP V%d.S[0], V%d.S4", 31-i, 31-i)
+	}
+	p("ADD $%d, R3, R5", f.head)
+	if !f.nibbles {
+		p("VLD1 (R5), [V0.B16, V1.B16]")
+		return
+	}
+	p("VLD1 (R5), [V0.B16]")
+	p("VUSHR $4, V0.B16, V1.B16")
+	p("VSHL $4, V0.B16, V0.B16")
+	p("VUSHR $4, V0.B16, V0.B16")
+	if f.head == 2 {
+		p("VSUB V29.B16, V0.B16, V0.B16")
+		p("VSUB V29.B16, V1.B16, V1.B16")
+	}
+}
+
+// valuesARM64 gives the values of half i of the unit in V4..V7.
+func (f rowFormat) valuesARM64(p func(string, ...any), i int) {
+	word := func(w uint32, format string, args ...any) { p("WORD $0x%08x // "+format, append([]any{w}, args...)...) }
+	if f.bf16 {
+		for q := range 4 {
+			if d, s := 4+q, 2*i+q/2; q%2 == 0 {
+				word(0x2E613800|uint32(s<<5|d), "shll v%d.4s, v%d.4h, #16", d, s)
+			} else {
+				word(0x6E613800|uint32(s<<5|d), "shll2 v%d.4s, v%d.8h, #16", d, s)
+			}
+		}
+		return
+	}
+	word(0x0F08A400|uint32(i<<5|2), "sshll v2.8h, v%d.8b, #0", i)
+	word(0x4F08A400|uint32(i<<5|3), "sshll2 v3.8h, v%d.16b, #0", i)
+	for q := range 4 {
+		d, s := 4+q, 2+q/2
+		if q%2 == 0 {
+			word(0x0F10A400|uint32(s<<5|d), "sshll v%d.4s, v%d.4h, #0", d, s)
+		} else {
+			word(0x4F10A400|uint32(s<<5|d), "sshll2 v%d.4s, v%d.8h, #0", d, s)
+		}
+		word(0x4E21D800|uint32(d<<5|d), "scvtf v%d.4s, v%d.4s", d, d)
+	}
+}
+
+func (f rowFormat) decodeARM64(p func(string, ...any)) {
 	word := func(w uint32, format string, args ...any) { p("WORD $0x%08x // "+format, append([]any{w}, args...)...) }
 	p("MOVD dst_base+0(FP), R1")
 	p("MOVD dst_len+8(FP), R2")
 	p("MOVD src_base+24(FP), R3")
-	nibbles := f.name != "decodeQ8_0Vec"
-	if nibbles {
-		p("MOVD $8, R4")
-		p("VDUP R4, V29.B16")
-	}
+	f.constantsARM64(p)
 	p("LSR $5, R2, R2")
 	p("CBZ R2, done")
 	p("block:")
-	p("MOVHU (R3), R4")
-	p("FMOVS R4, F31")
-	p("FCVTHS F31, F31")
-	p("VDUP V31.S[0], V31.S4")
-	if f.head() == 4 {
-		p("MOVHU 2(R3), R4")
-		p("FMOVS R4, F30")
-		p("FCVTHS F30, F30")
-		p("VDUP V30.S[0], V30.S4")
-	}
-	p("ADD $%d, R3, R5", f.head())
-	if nibbles {
-		p("VLD1 (R5), [V0.B16]")
-		p("VUSHR $4, V0.B16, V1.B16")
-		p("VSHL $4, V0.B16, V0.B16")
-		p("VUSHR $4, V0.B16, V0.B16")
-		if f.head() == 2 {
-			p("VSUB V29.B16, V0.B16, V0.B16")
-			p("VSUB V29.B16, V1.B16, V1.B16")
-		}
-	} else {
-		p("VLD1 (R5), [V0.B16, V1.B16]")
-	}
-	for i := range 2 { // bytes of Vi to 16 bits in V2, V3, then to 32 in V4..V7
-		word(0x0F08A400|uint32(i<<5|2), "sshll v2.8h, v%d.8b, #0", i)
-		word(0x4F08A400|uint32(i<<5|3), "sshll2 v3.8h, v%d.16b, #0", i)
-		for q := range 4 {
-			d, s := 4+q, 2+q/2
-			if q%2 == 0 {
-				word(0x0F10A400|uint32(s<<5|d), "sshll v%d.4s, v%d.4h, #0", d, s)
-			} else {
-				word(0x4F10A400|uint32(s<<5|d), "sshll2 v%d.4s, v%d.8h, #0", d, s)
-			}
-			word(0x4E21D800|uint32(d<<5|d), "scvtf v%d.4s, v%d.4s", d, d)
+	f.headARM64(p)
+	for i := range 2 {
+		f.valuesARM64(p, i)
+		for d := 4; d < 8; d++ {
 			word(0x6E20DC00|uint32(31<<16|d<<5|d), "fmul v%d.4s, v%d.4s, v31.4s", d, d)
-			if f.head() == 4 {
+			if f.head == 4 {
 				word(0x4E20D400|uint32(30<<16|d<<5|d), "fadd v%d.4s, v%d.4s, v30.4s", d, d)
 			}
 		}
@@ -147,10 +262,88 @@ func (f blockFormat) arm64(p func(string, ...any)) {
 	p("RET")
 }
 
-func blockDecls() (decl, stub string) {
-	for _, f := range blockFormats {
-		decl += fmt.Sprintf("\n// %s is, for whole blocks,\n//\n//\t%s\n//\n//go:noescape\nfunc %s(dst []float32, src []byte)\n", f.name, f.doc, f.name)
-		stub += fmt.Sprintf("func %s(dst []float32, src []byte) { panic(useVec) }\n", f.name)
+// dotsARM64 keeps a row's sums in V20..V23.
+func (f rowFormat) dotsARM64(p func(string, ...any)) {
+	word := func(w uint32, format string, args ...any) { p("WORD $0x%08x // "+format, append([]any{w}, args...)...) }
+	add := func(d, x, y int) {
+		word(0x4E20D400|uint32(y<<16|x<<5|d), "fadd v%d.4s, v%d.4s, v%d.4s", d, x, y)
 	}
+	p("MOVD dst+0(FP), R1")
+	p("MOVD w+8(FP), R6")
+	p("MOVD stride+16(FP), R7")
+	p("MOVD rows+24(FP), R8")
+	p("MOVD x+32(FP), R9")
+	p("MOVD units+40(FP), R10")
+	f.constantsARM64(p)
+	p("row:")
+	p("MOVD R6, R3")
+	p("MOVD R9, R11")
+	p("MOVD R10, R12")
+	for v := 20; v < 24; v++ {
+		p("VEOR V%d.B16, V%d.B16, V%d.B16", v, v, v)
+	}
+	p("unit:")
+	f.headARM64(p)
+	for i := range 2 {
+		p("VLD1.P 64(R11), [V16.S4, V17.S4, V18.S4, V19.S4]")
+		f.valuesARM64(p, i)
+		for q := range 4 {
+			if f.bf16 {
+				p("VFMLA V%d.S4, V%d.S4, V%d.S4", 16+q, 4+q, 20+q)
+				continue
+			}
+			if f.head == 4 {
+				p("VFMLA V%d.S4, V30.S4, V%d.S4", 16+q, 20+q)
+			}
+			word(0x6E20DC00|uint32(31<<16|(4+q)<<5|(4+q)), "fmul v%d.4s, v%d.4s, v31.4s", 4+q, 4+q)
+			p("VFMLA V%d.S4, V%d.S4, V%d.S4", 16+q, 4+q, 20+q)
+		}
+	}
+	p("ADD $%d, R3", f.bytes)
+	p("SUB $1, R12")
+	p("CBNZ R12, unit")
+	add(20, 20, 21)
+	add(22, 22, 23)
+	add(20, 20, 22)
+	for range 2 {
+		word(0x6E20D400|uint32(20<<16|20<<5|20), "faddp v20.4s, v20.4s, v20.4s")
+	}
+	p("FMOVS.P F20, 4(R1)")
+	p("ADD R7, R6")
+	p("SUB $1, R8")
+	p("CBNZ R8, row")
+	p("RET")
+}
+
+// emit gives the format's kernels: its decoder (BF16 has one among the halves)
+// and its dot products.
+func (f rowFormat) emit(arm bool, text func(name string, frame int, body func(p func(string, ...any)))) {
+	decode, dots := f.decodeAMD64, f.dotsAMD64
+	if arm {
+		decode, dots = f.decodeARM64, f.dotsARM64
+	}
+	if !f.bf16 {
+		text("decode"+f.name+"Vec", 48, decode)
+	}
+	text("dots"+f.name, 48, dots)
+}
+
+func (f rowFormat) decls() (decl, stub string) {
+	if !f.bf16 {
+		name := "decode" + f.name + "Vec"
+		decl += fmt.Sprintf("\n// %s is, for whole blocks,\n//\n//\t%s\n//\n//go:noescape\nfunc %s(dst []float32, src []byte)\n", name, f.doc, name)
+		stub += fmt.Sprintf("func %s(dst []float32, src []byte) { panic(useVec) }\n", name)
+	}
+	name := "dots" + f.name
+	decl += fmt.Sprintf(`
+// %s multiplies rows of %s, stride bytes apart, by x; a row has units of 32
+// elements, at least one, and there is at least one row:
+//
+//	dst[i] = Σ_l w[i][l] * x[l]
+//
+//go:noescape
+func %s(dst *float32, w *byte, stride, rows int, x *float32, units int)
+`, name, f.name, name)
+	stub += fmt.Sprintf("func %s(dst *float32, w *byte, stride, rows int, x *float32, units int) { panic(useVec) }\n", name)
 	return decl, stub
 }

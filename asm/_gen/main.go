@@ -43,9 +43,11 @@ func main() {
 		fmt.Fprintf(&decl, "\n// %s is, for whole vectors,\n//\n%s//\n//go:noescape\nfunc %s\n", k.name, doc(k.doc), k.signature())
 		fmt.Fprintf(&stub, "func %s { panic(useVec) }\n", k.signature())
 	}
-	d, s := blockDecls()
-	decl.WriteString(d)
-	stub.WriteString(s)
+	for _, f := range rowFormats {
+		d, s := f.decls()
+		decl.WriteString(d)
+		stub.WriteString(s)
+	}
 	decl.WriteString(matrixDecls)
 	stub.WriteString(matrixStubs)
 	write("vec.go", decl.String())

@@ -113,14 +113,8 @@ func matrices(arm bool) []string {
 			text(fmt.Sprintf("dots%dx%d", r, x), 56, func(p func(string, ...any)) { dots(p, r, x) })
 		}
 	}
-	for _, f := range blockFormats {
-		text(f.name, 48, func(p func(string, ...any)) {
-			if arm {
-				f.arm64(p)
-			} else {
-				f.amd64(p)
-			}
-		})
+	for _, f := range rowFormats {
+		f.emit(arm, text)
 	}
 	text("packT8", 32, pack)
 	for _, panels := range []int{4, 1} {
