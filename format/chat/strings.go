@@ -141,7 +141,7 @@ func rsplitSpace(s string, n int) []string {
 	for range n - 1 {
 		rest = strings.TrimRightFunc(rest[:strings.LastIndexFunc(rest, isSpace)], isSpace)
 	}
-	return append([]string{strings.TrimLeftFunc(rest, isSpace)}, words[len(words)-n+1:]...)
+	return append([]string{rest}, words[len(words)-n+1:]...)
 }
 
 var negativeIndex = regexp.MustCompile(`^\[\s*-\s*([0-9]+)\s*\]`)
