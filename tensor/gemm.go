@@ -248,7 +248,7 @@ func (g *gemmCall) streamTask(task, worker int) {
 	}
 	if b.dt == F32 {
 		asm.RowDotsMulti(out, ldo, b.f32[j*b.cs:], b.cs, nn, a.f32, a.rs, g.m, g.k)
-	} else {
+	} else if g.m > 1 || !b.rowDots(out[:nn], a.f32[:g.k], j) {
 		g.decodeDots(out, ldo, local[skinnyRows*64:], j, nn)
 	}
 	if direct {
@@ -262,6 +262,25 @@ func (g *gemmCall) streamTask(task, worker int) {
 			asm.Scale(row, sums, g.alpha)
 		}
 	}
+}
+
+// rowDots multiplies stored rows j to j+len(dst) by v without writing
+// their decoded form, if there is a kernel for the type.
+func (x *matrix) rowDots(dst, v []float32, j int) bool {
+	rows := x.raw[x.dt.Bytes(j*x.cs):]
+	switch x.dt {
+	case BF16:
+		asm.RowDotsBF16(dst, rows, x.cs, v)
+	case Q8_0:
+		asm.RowDotsQ8_0(dst, rows, x.cs, v)
+	case Q4_0:
+		asm.RowDotsQ4_0(dst, rows, x.cs, v)
+	case Q4_1:
+		asm.RowDotsQ4_1(dst, rows, x.cs, v)
+	default:
+		return false
+	}
+	return true
 }
 
 // decodeDots is RowDotsMulti on rows of another type, decoded four at a time
