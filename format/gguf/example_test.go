@@ -51,3 +51,14 @@ func ExampleHFName() {
 	fmt.Println(gguf.HFName("blk.7.attn_q.weight"))
 	// Output: model.layers.7.self_attn.q_proj.weight true
 }
+
+func ExamplePermuted() {
+	for _, arch := range []string{"llama", "qwen3", "gpt2"} {
+		yes, ok := gguf.Permuted(arch)
+		fmt.Println(arch, yes, ok)
+	}
+	// Output:
+	// llama true true
+	// qwen3 false true
+	// gpt2 false false
+}

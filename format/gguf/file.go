@@ -6,6 +6,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/tenon-ml/tenon/internal/mapped"
 )
@@ -79,7 +80,7 @@ func (f *File) Decodable(name string) (Tensor, error) {
 		return t, fmt.Errorf("%s: no tensor %q", f.path, name)
 	}
 	if !t.DType.CanDecode() {
-		return t, fmt.Errorf("%s: tensor %q: type %s is not supported, want one of F32 F64 F16 BF16 Q4_0 Q4_1 Q8_0", f.path, name, t.Type)
+		return t, fmt.Errorf("%s: tensor %q: type %s is not supported, want one of %s", f.path, name, t.Type, strings.Join(decodable(), " "))
 	}
 	return t, nil
 }

@@ -160,7 +160,8 @@ func TestEveryType(t *testing.T) {
 		t.Errorf("t.nested: %#v", v)
 	}
 	for name, want := range map[string]tensor.DType{
-		"t.F32": tensor.F32, "t.F64": tensor.F64, "t.I64": tensor.I64, "t.Q4_1": tensor.Q4_1, "t.Q6_K": tensor.Invalid, "t.MXFP4": tensor.Invalid,
+		"t.F32": tensor.F32, "t.F64": tensor.F64, "t.I64": tensor.I64, "t.Q4_1": tensor.Q4_1, "t.Q5_1": tensor.Q5_1,
+		"t.Q6_K": tensor.Q6_K, "t.IQ4_NL": tensor.IQ4_NL, "t.MXFP4": tensor.Invalid,
 	} {
 		if got, ok := f.Tensor(name); !ok || got.DType != want {
 			t.Errorf("%s: %+v, want %s", name, got, want)
@@ -314,38 +315,53 @@ func readGolden(t *testing.T, name string) map[string][]byte {
 // Every value is bit for bit what gguf-py gives; of a NaN only that it is one,
 // since its sign and payload depend on the machine.
 func TestDecode(t *testing.T) {
-	f := open(t, filepath.Join(goldens, "blocks.gguf"))
-	want := readGolden(t, "blocks.safetensors")
-	if len(want) != len(f.Tensors()) || len(want) != 9 {
-		t.Errorf("%d tensors, want %d", len(f.Tensors()), len(want))
+	tested := map[string]bool{}
+	for name, n := range map[string]int{"blocks": 9, "kblocks": 16} {
+		f := open(t, filepath.Join(goldens, name+".gguf"))
+		want := readGolden(t, name+".safetensors")
+		if len(want) != len(f.Tensors()) || len(want) != n {
+			t.Errorf("%s: %d tensors, %d decoded, want %d", name, len(f.Tensors()), len(want), n)
+		}
+		for name, w := range want {
+			compareDecoded(t, f, name, w)
+			tt, _ := f.Tensor(name)
+			tested[tt.Type] = true
+		}
 	}
-	for name, w := range want {
-		x := make([]float32, len(w)/4)
-		if err := f.Decode(x, name); err != nil {
-			t.Fatal(err)
+	for _, name := range decodable() {
+		if !tested[name] && name != "F64" { // which no model has
+			t.Errorf("no golden of %s", name)
 		}
-		nans, infs, wrong := 0, 0, 0
-		for i, got := range x {
-			bits := binary.LittleEndian.Uint32(w[4*i:])
-			v := math.Float32frombits(bits)
-			if v != v {
-				nans++
+	}
+}
+
+func compareDecoded(t *testing.T, f *File, name string, w []byte) {
+	t.Helper()
+	x := make([]float32, len(w)/4)
+	if err := f.Decode(x, name); err != nil {
+		t.Fatal(err)
+	}
+	nans, infs, wrong := 0, 0, 0
+	for i, got := range x {
+		bits := binary.LittleEndian.Uint32(w[4*i:])
+		v := math.Float32frombits(bits)
+		if v != v {
+			nans++
+		}
+		if math.IsInf(float64(v), 0) {
+			infs++
+		}
+		if math.Float32bits(got) != bits && (got == got || v == v) {
+			if wrong++; wrong <= 5 {
+				t.Errorf("%s[%d] = %g (%08x), want %g (%08x)", name, i, got, math.Float32bits(got), v, bits)
 			}
-			if math.IsInf(float64(v), 0) {
-				infs++
-			}
-			if math.Float32bits(got) != bits && (got == got || v == v) {
-				if wrong++; wrong <= 5 {
-					t.Errorf("%s[%d] = %g (%08x), want %g (%08x)", name, i, got, math.Float32bits(got), v, bits)
-				}
-			}
 		}
-		if random := !strings.HasPrefix(name, "normal."); random && name != "BF16" && (nans == 0 || infs == 0) {
-			t.Errorf("%s: golden has %d NaN and %d Inf", name, nans, infs)
-		}
-		if wrong > 0 {
-			t.Errorf("%s: %d of %d wrong", name, wrong, len(x))
-		}
+	}
+	if random := !strings.HasPrefix(name, "normal."); random && name != "BF16" && (nans == 0 || infs == 0) {
+		t.Errorf("%s: golden has %d NaN and %d Inf", name, nans, infs)
+	}
+	if wrong > 0 {
+		t.Errorf("%s: %d of %d wrong", name, wrong, len(x))
 	}
 }
 
@@ -358,7 +374,8 @@ func TestDecodeErrors(t *testing.T) {
 		want string
 	}{
 		{"absent", 1, `no tensor "absent"`},
-		{"t.Q6_K", 512, `tensor "t.Q6_K": type Q6_K is not supported`},
+		{"t.MXFP4", 64, `tensor "t.MXFP4": type MXFP4 is not supported, want one of F32 F16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL F64 BF16`},
+		{"t.Q6_K", 511, `tensor "t.Q6_K": shape [2 256], want 511 elements`},
 		{"t.I32", 6, `tensor "t.I32": type I32 is not supported`},
 		{"t.F32", 5, `tensor "t.F32": shape [2 3], want 5 elements`},
 		{"t.Q4_0", 63, `tensor "t.Q4_0": shape [2 32], want 63 elements`},
@@ -432,6 +449,9 @@ func TestHFName(t *testing.T) {
 		"blk.3.ffn_up.weight":        "model.layers.3.mlp.up_proj.weight",
 		"blk.3.ffn_down.weight":      "model.layers.3.mlp.down_proj.weight",
 		"blk.3.ffn_down.bias":        "model.layers.3.mlp.down_proj.bias",
+		"blk.3.attn_q_norm.weight":   "model.layers.3.self_attn.q_norm.weight",
+		"blk.3.attn_k_norm.weight":   "model.layers.3.self_attn.k_norm.weight",
+		"blk.3.attn_q_norm.bias":     "",
 		"blk.3.attn_norm.bias":       "",
 		"blk.03.attn_q.weight":       "",
 		"blk.-3.attn_q.weight":       "",
@@ -440,7 +460,6 @@ func TestHFName(t *testing.T) {
 		"blk.3.attn_q":               "",
 		"blk.3.attn_q.weight.x":      "",
 		"blk.3.attn_q.scale":         "",
-		"blk.3.attn_q_norm.weight":   "",
 		"blk.3.ffn_gate_exps.weight": "",
 		"output":                     "",
 		"":                           "",
@@ -448,6 +467,42 @@ func TestHFName(t *testing.T) {
 		if got, ok := HFName(name); got != want || ok != (want != "") {
 			t.Errorf("HFName(%q) = %q, %v, want %q", name, got, ok, want)
 		}
+	}
+}
+
+// Names of whole models as gguf-py's tensor map has them.
+func TestHFNameOfFamilies(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(goldens, "names.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden struct {
+		Families []struct {
+			Family, Architecture string
+			Tensors              map[string]string // of a Hugging Face checkpoint → in GGUF
+		}
+	}
+	if err := json.Unmarshal(b, &golden); err != nil {
+		t.Fatal(err)
+	}
+	if len(golden.Families) != 6 {
+		t.Errorf("%d families", len(golden.Families))
+	}
+	for _, f := range golden.Families {
+		if len(f.Tensors) < 2*9+3 {
+			t.Errorf("%s: %d tensors", f.Family, len(f.Tensors))
+		}
+		for hf, name := range f.Tensors {
+			if got, ok := HFName(name); !ok || got != hf {
+				t.Errorf("%s: HFName(%q) = %q, %v, want %q", f.Family, name, got, ok, hf)
+			}
+		}
+		if yes, ok := Permuted(f.Architecture); !ok || yes != (f.Architecture == "llama") {
+			t.Errorf("Permuted(%q) = %v, %v", f.Architecture, yes, ok)
+		}
+	}
+	if _, ok := Permuted("gpt2"); ok {
+		t.Error("Permuted knows gpt2")
 	}
 }
 
@@ -560,6 +615,15 @@ func TestMalformed(t *testing.T) {
 		{`tensor "t": type 4 is not known`, build(3, 1, 0).tensor("t", 4, 0, 1).data(4)},
 		{`tensor "t": shape [1 33] with rows of 33, want a multiple of Q4_0's block of 32`, build(3, 1, 0).tensor("t", q40, 0, 33, 1).data(64)},
 		{`tensor "t": shape [32 16] with rows of 16, want a multiple of Q4_0's block of 32`, build(3, 1, 0).tensor("t", q40, 0, 16, 32).data(999)},
+		{`tensor "t": shape [2 33] with rows of 33, want a multiple of Q5_0's block of 32`, build(3, 1, 0).tensor("t", 6, 0, 33, 2).data(999)},
+		{`tensor "t": shape [2 48] with rows of 48, want a multiple of Q5_1's block of 32`, build(3, 1, 0).tensor("t", 7, 0, 48, 2).data(999)},
+		{`tensor "t": shape [8 32] with rows of 32, want a multiple of Q2_K's block of 256`, build(3, 1, 0).tensor("t", 10, 0, 32, 8).data(999)},
+		{`tensor "t": shape [2 128] with rows of 128, want a multiple of Q3_K's block of 256`, build(3, 1, 0).tensor("t", 11, 0, 128, 2).data(999)},
+		{`tensor "t": shape [256 1] with rows of 1, want a multiple of Q4_K's block of 256`, build(3, 1, 0).tensor("t", 12, 0, 1, 256).data(999)},
+		{`tensor "t": shape [4 576] with rows of 576, want a multiple of Q5_K's block of 256`, build(3, 1, 0).tensor("t", 13, 0, 576, 4).data(9999)},
+		{`tensor "t": shape [255] with rows of 255, want a multiple of Q6_K's block of 256`, build(3, 1, 0).tensor("t", 14, 0, 255).data(999)},
+		{`tensor "t": shape [2 16] with rows of 16, want a multiple of IQ4_NL's block of 32`, build(3, 1, 0).tensor("t", 20, 0, 16, 2).data(999)},
+		{`tensor "t": 144 bytes of data at 0, but the data part has 143`, build(3, 1, 0).tensor("t", 12, 0, 256).data(143)},
 		{`tensor "t": shape [] with rows of 1, want a multiple of Q6_K's block of 256`, build(3, 1, 0).tensor("t", q6k, 0).data(999)},
 		{`tensor "t": offset 16, want a multiple of the alignment 32`, build(3, 1, 0).tensor("t", f32, 16, 1).data(32)},
 		{`tensor "t": offset 9223372036854775808 is beyond`, build(3, 1, 0).tensor("t", f32, 1<<63, 1).data(32)},
@@ -611,7 +675,7 @@ func check(t testing.TB, file []byte) error {
 }
 
 func TestTruncated(t *testing.T) {
-	for _, name := range []string{"types.gguf", "llama.gguf"} {
+	for _, name := range []string{"types.gguf", "llama.gguf", "kblocks.gguf"} {
 		file, err := os.ReadFile(filepath.Join(goldens, name))
 		if err != nil {
 			t.Fatal(err)
@@ -633,36 +697,38 @@ func TestTruncated(t *testing.T) {
 }
 
 func TestFlippedBytes(t *testing.T) {
-	file, err := os.ReadFile(filepath.Join(goldens, "types.gguf"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := parse("f", file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	header := len(file)
-	for _, tt := range c.tensors {
-		header = min(header, tt.start)
-	}
-	refused := 0
-	for i := range header {
-		for _, x := range []byte{1, 2, 4, 8, 16, 32, 64, 128, 255} {
-			file[i] ^= x
-			if check(t, file) != nil {
-				refused++
-			}
-			file[i] ^= x
+	for _, name := range []string{"types.gguf", "kblocks.gguf"} {
+		file, err := os.ReadFile(filepath.Join(goldens, name))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	// The rest changes a value, a letter of a name, or padding.
-	if n := 9 * header; refused < n/4 || refused == n {
-		t.Errorf("%d of %d refused", refused, n)
+		c, err := parse("f", file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		header := len(file)
+		for _, tt := range c.tensors {
+			header = min(header, tt.start)
+		}
+		refused := 0
+		for i := range header {
+			for _, x := range []byte{1, 2, 4, 8, 16, 32, 64, 128, 255} {
+				file[i] ^= x
+				if check(t, file) != nil {
+					refused++
+				}
+				file[i] ^= x
+			}
+		}
+		// The rest changes a value, a letter of a name, or padding.
+		if n := 9 * header; refused < n/4 || refused == n {
+			t.Errorf("%s: %d of %d refused", name, refused, n)
+		}
 	}
 }
 
 func FuzzParse(f *testing.F) {
-	for _, name := range []string{"types.gguf", "llama.gguf"} {
+	for _, name := range []string{"types.gguf", "llama.gguf", "kblocks.gguf"} {
 		b, err := os.ReadFile(filepath.Join(goldens, name))
 		if err != nil {
 			f.Fatal(err)

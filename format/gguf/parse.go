@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/bits"
 	"reflect"
@@ -38,6 +39,18 @@ var ggmlTypes = map[uint32]ggmlType{
 	24: {"I8", 1, 1}, 25: {"I16", 1, 2}, 26: {"I32", 1, 4}, 27: {"I64", 1, 8}, 28: {"F64", 1, 8},
 	29: {"IQ1_M", 256, 56}, 30: {"BF16", 1, 2}, 34: {"TQ1_0", 256, 54}, 35: {"TQ2_0", 256, 66},
 	39: {"MXFP4", 32, 17}, 40: {"NVFP4", 64, 36}, 41: {"Q1_0", 128, 18},
+}
+
+// decodable returns the names of the types that can be decoded to F32, in the
+// order of their numbers.
+func decodable() (names []string) {
+	for _, id := range slices.Sorted(maps.Keys(ggmlTypes)) {
+		name := ggmlTypes[id].name
+		if dt, _ := tensor.ParseDType(name); dt.CanDecode() {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // A Tensor describes a stored tensor.

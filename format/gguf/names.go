@@ -6,8 +6,28 @@ import (
 	"strings"
 )
 
-// hfParts maps the parts of a layer's tensor names in llama.cpp's architecture
-// "llama" to those of Hugging Face's LlamaForCausalLM.
+// permuted has llama.cpp's architectures whose names HFName knows, and whether
+// rows of attn_q and attn_k are permuted: llama.cpp rotates the dimensions 2j
+// and 2j+1 of an architecture of Llama's lineage together, and j and j+D/2, as
+// Hugging Face does, of the others. See conversion/llama.py and
+// conversion/qwen.py of https://github.com/ggml-org/llama.cpp.
+var permuted = map[string]bool{
+	"llama": true, // LlamaForCausalLM and MistralForCausalLM
+	"qwen2": false,
+	"qwen3": false,
+}
+
+// Permuted reports whether models of one of llama.cpp's architectures (the
+// metadata's general.architecture) have permuted rows of attn_q and attn_k, to
+// be undone by [UnpermuteRows]. ok is false if it is none of llama (Llama and
+// Mistral), qwen2 and qwen3.
+func Permuted(arch string) (yes, ok bool) {
+	yes, ok = permuted[arch]
+	return yes, ok
+}
+
+// hfParts maps the parts of a layer's tensor names in llama.cpp to those of
+// Hugging Face.
 var hfParts = map[string]string{
 	"attn_norm":   "input_layernorm",
 	"ffn_norm":    "post_attention_layernorm",
@@ -15,16 +35,18 @@ var hfParts = map[string]string{
 	"attn_k":      "self_attn.k_proj",
 	"attn_v":      "self_attn.v_proj",
 	"attn_output": "self_attn.o_proj",
+	"attn_q_norm": "self_attn.q_norm", // qwen3 has these two
+	"attn_k_norm": "self_attn.k_norm",
 	"ffn_gate":    "mlp.gate_proj",
 	"ffn_up":      "mlp.up_proj",
 	"ffn_down":    "mlp.down_proj",
 }
 
-// HFName returns the name that a tensor of llama.cpp's architecture "llama"
-// has in a Hugging Face checkpoint: blk.7.attn_q.weight is
-// model.layers.7.self_attn.q_proj.weight. rope_freqs.weight, the factors of
-// Llama 3's RoPE, which such a checkpoint has not, keeps its name. ok is false
-// for any other name.
+// HFName returns the name that a tensor of llama.cpp's architectures llama,
+// qwen2 and qwen3 (which name alike what they share) has in a Hugging Face
+// checkpoint: blk.7.attn_q.weight is model.layers.7.self_attn.q_proj.weight.
+// rope_freqs.weight, the factors of Llama 3's RoPE, which such a checkpoint has
+// not, keeps its name. ok is false for any other name.
 func HFName(name string) (hf string, ok bool) {
 	switch name {
 	case "token_embd.weight":
@@ -53,8 +75,8 @@ func HFName(name string) (hf string, ok bool) {
 }
 
 // UnpermuteRows undoes llama.cpp's permutation of the rows of attn_q and
-// attn_k (weights and biases) in models of architecture "llama", which pairs
-// the dimensions that RoPE rotates together. With D = rows/heads,
+// attn_k (weights and biases), which pairs the dimensions that RoPE rotates
+// together, where the architecture has it ([Permuted]). With D = rows/heads,
 //
 //	dst row h·D + i·D/2 + j = src row h·D + 2j + i,  i in {0, 1}, 0 <= j < D/2
 //
