@@ -10,37 +10,45 @@ import (
 // Workers is a pool of persistent goroutines that share the tasks of one Run.
 // It is safe for concurrent use.
 type Workers struct {
-	n      int
-	busy   sync.Mutex // held by the Run that uses the helpers
-	job    job
-	helper []*helper
-	gemms  gemmPool
+	n       int
+	busy    sync.Mutex // held by the Run that uses the helpers
+	helpers []*helper
+	job     job
+	gemms   gemmPool
 }
 
-// job is the Run in progress. Its fields are written before the helpers are
-// woken and read by them after.
+// job is the Run in progress. f and tasks are written while it is closed and
+// read by those who have joined.
 type job struct {
 	f        func(task, worker int)
 	tasks    int
 	next     atomic.Int64
-	active   atomic.Int64 // helpers that have not finished
 	panicked atomic.Pointer[taskPanic]
+
+	// state is the number of the Run, a bit that says whether it may be joined,
+	// and the count of the helpers that have joined and not finished. A helper
+	// that wakes up too late joins nothing, and nobody waits for it.
+	state atomic.Uint64
 }
+
+const (
+	jobCount = 1<<20 - 1
+	jobOpen  = 1 << 20
+	jobRun   = 1 << 21 // one Run further
+)
 
 type taskPanic struct{ value any }
 
-// helper is the mailbox of one goroutine: it spins on epoch for a while, then
-// parks on wake.
+// helper is how one goroutine is woken after it has parked.
 type helper struct {
-	epoch  atomic.Uint64
 	parked atomic.Bool
 	wake   chan struct{}
-	_      [64]byte // helpers spin on their own cache lines
+	_      [48]byte // flags of different helpers lie on different cache lines
 }
 
-// spin is how long an idle helper, or a Run that waits for its last task, looks
-// for work before it parks or yields. A wake-up costs about 50 µs, more than
-// most kernels; regions of a forward pass follow each other within that.
+// spin is how long an idle helper looks for work before it parks. A wake-up
+// costs about 50 µs, more than many a kernel; the regions of a forward pass
+// follow each other within that.
 const spin = 100 * time.Microsecond
 
 // NewWorkers returns a pool that runs tasks on n threads, the caller of Run
@@ -49,7 +57,7 @@ func NewWorkers(n int) *Workers {
 	w := &Workers{n: max(n, 1)}
 	for i := 1; i < w.n; i++ {
 		h := &helper{wake: make(chan struct{}, 1)}
-		w.helper = append(w.helper, h)
+		w.helpers = append(w.helpers, h)
 		go w.serve(h, i)
 	}
 	return w
@@ -73,26 +81,19 @@ func (w *Workers) Run(tasks int, f func(task, worker int)) {
 	}
 	defer w.busy.Unlock()
 	j := &w.job
-	if len(w.helper) == 0 { // closed
-		for task := range tasks {
-			f(task, 0)
-		}
-		return
-	}
-	helpers := w.helper[:min(len(w.helper), tasks-1)]
 	j.f, j.tasks = f, tasks
 	j.next.Store(0)
-	j.active.Store(int64(len(helpers)))
 	j.panicked.Store(nil)
-	for _, h := range helpers {
-		h.epoch.Add(1)
-		if h.parked.CompareAndSwap(true, false) {
+	j.state.Store(j.state.Load() + jobRun | jobOpen) // the count is 0
+	for _, h := range w.helpers[:min(len(w.helpers), tasks-1)] {
+		if h.parked.Load() && h.parked.CompareAndSwap(true, false) {
 			h.wake <- struct{}{}
 		}
 	}
 	j.work(0)
-	for i := 0; j.active.Load() != 0; i++ {
-		if i%256 == 255 {
+	j.state.And(^uint64(jobOpen))
+	for i := 1; j.state.Load()&jobCount != 0; i++ {
+		if i%256 == 0 {
 			runtime.Gosched()
 		}
 	}
@@ -106,10 +107,10 @@ func (w *Workers) Run(tasks int, f func(task, worker int)) {
 func (w *Workers) Close() {
 	w.busy.Lock()
 	defer w.busy.Unlock()
-	for _, h := range w.helper {
+	for _, h := range w.helpers {
 		close(h.wake)
 	}
-	w.helper = nil
+	w.helpers = nil
 }
 
 // work claims tasks until none is left.
@@ -129,26 +130,41 @@ func (j *job) work(worker int) {
 	}
 }
 
+// join enters the Run that state describes, if it is still open.
+func (j *job) join(state uint64) bool {
+	for run := state / jobRun; state/jobRun == run && state&jobOpen != 0; state = j.state.Load() {
+		if j.state.CompareAndSwap(state, state+1) {
+			return true
+		}
+	}
+	return false
+}
+
 func (w *Workers) serve(h *helper, worker int) {
-	var seen uint64
+	j := &w.job
+	seen := uint64(0)
 	for {
-		if !h.await(seen) {
+		state, ok := h.await(j, seen)
+		if !ok {
 			return
 		}
-		seen++
-		w.job.work(worker)
-		w.job.active.Add(-1)
+		seen = state / jobRun
+		if j.join(state) {
+			j.work(worker)
+			j.state.Add(^uint64(0)) // the count less one
+		}
 	}
 }
 
-// await returns true once epoch has moved past seen, and false when the pool is
-// closed.
-func (h *helper) await(seen uint64) bool {
-	for start, i := time.Now(), 0; ; i++ {
-		if h.epoch.Load() != seen {
-			return true
+// await returns the state of a Run after the one seen, and false when the pool
+// is closed.
+func (h *helper) await(j *job, seen uint64) (state uint64, ok bool) {
+	start := time.Now()
+	for i := 1; ; i++ {
+		if state := j.state.Load(); state/jobRun != seen {
+			return state, true
 		}
-		if i%64 == 63 {
+		if i%64 == 0 {
 			if time.Since(start) > spin {
 				break
 			}
@@ -156,9 +172,9 @@ func (h *helper) await(seen uint64) bool {
 		}
 	}
 	h.parked.Store(true)
-	if h.epoch.Load() != seen && h.parked.CompareAndSwap(true, false) {
-		return true
+	if state := j.state.Load(); state/jobRun != seen && h.parked.CompareAndSwap(true, false) {
+		return state, true
 	}
 	_, open := <-h.wake
-	return open
+	return j.state.Load(), open
 }
