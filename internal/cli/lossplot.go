@@ -62,6 +62,7 @@ func lossPlot(path string, train, eval []lossPoint) error {
 	if len(train) == 0 {
 		return errors.New(path + ": no loss to draw")
 	}
+	p.Y.Min, p.Y.Max = min(0, p.Y.Min), p.Y.Max*1.05 // a loss is seen beside zero
 	if err := p.Save(16*vg.Centimeter, 10*vg.Centimeter, path); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
