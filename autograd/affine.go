@@ -8,6 +8,7 @@ type Affine struct {
 	Bias *Value // [out], or nil
 
 	A, B  *Value // [r, in] and [out, r], or nil
+	BBias *Value // [out], added to the low-rank term, or nil
 	Scale float64
 
 	// Dropout is the probability with which an element of the low-rank term's
@@ -16,25 +17,17 @@ type Affine struct {
 	DropoutKey uint64
 }
 
-// Affine returns y = x·Wᵀ + bias + scale·(d·Aᵀ)·Bᵀ, d = dropout(x), the linear
+// Affine returns y = x·Wᵀ + bias + scale·((d·Aᵀ)·Bᵀ + bbias), d = dropout(x), the linear
 // layer of Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models"
 // (2021). x is [.., in], y [.., out].
 //
 //	u  = scale·dz·B
 //	dx = dz·W + dropout(u·A)    dW = dzᵀ·x    dbias = Σ dz
-//	dA = uᵀ·d                   dB = scale·dzᵀ·(d·Aᵀ)
+//	dA = uᵀ·d                   dB = scale·dzᵀ·(d·Aᵀ)    dbbias = scale·Σ dz
 func (x *Value) Affine(a Affine) *Value {
 	xt := x.T.Rows2D()
-	z := xt.MatMulT(a.W.T)
-	if a.Bias != nil {
-		z.AddInPlace(a.Bias.T)
-	}
-	var h tt // d·Aᵀ
-	if a.A != nil {
-		h = a.drop(xt).MatMulT(a.A.T)
-		z.AddMatMul(h, a.B.T, false, true, a.Scale)
-	}
-	inputs := []*Value{x, a.W, a.Bias, a.A, a.B}
+	z, h := a.forward(xt)
+	inputs := a.inputs(x)
 	var keep []tt
 	if a.W.wants() || a.A.wants() {
 		keep = append(keep, xt)
@@ -54,6 +47,25 @@ func (x *Value) Affine(a Affine) *Value {
 	})
 }
 
+// inputs returns what gradients may be wanted of: x, W, bias, A, B and bbias.
+func (a *Affine) inputs(x *Value) []*Value { return []*Value{x, a.W, a.Bias, a.A, a.B, a.BBias} }
+
+// forward returns the result for x [N, in] and, if there is a low-rank term, d·Aᵀ.
+func (a *Affine) forward(x tt) (z, h tt) {
+	z = x.MatMulT(a.W.T)
+	if a.Bias != nil {
+		z.AddInPlace(a.Bias.T)
+	}
+	if a.A != nil {
+		h = a.drop(x).MatMulT(a.A.T)
+		z.AddMatMul(h, a.B.T, false, true, a.Scale)
+	}
+	if a.BBias != nil {
+		z.AddInPlace(a.BBias.T.In(x.Arena()).Scale(a.Scale))
+	}
+	return z, h
+}
+
 // drop returns the input of the low-rank term.
 func (a *Affine) drop(x tt) tt {
 	if a.Dropout == 0 {
@@ -62,9 +74,9 @@ func (a *Affine) drop(x tt) tt {
 	return dropout(x, a.Dropout, a.DropoutKey)
 }
 
-// grad returns the gradients of Affine with respect to x, W, bias, A and B.
+// grad returns the gradients with respect to Affine's inputs.
 func (a *Affine) grad(dz tt, x *Value, xt, h tt, want []bool) []tt {
-	dx := make([]tt, 5)
+	dx := make([]tt, 6)
 	var u tt
 	if a.A != nil && (want[0] || want[3]) {
 		u = dz.MatMul(a.B.T).Scale(a.Scale)
@@ -90,6 +102,9 @@ func (a *Affine) grad(dz tt, x *Value, xt, h tt, want []bool) []tt {
 	}
 	if want[4] {
 		dx[4] = dz.MatMulTA(h).Scale(a.Scale)
+	}
+	if want[5] {
+		dx[5] = dz.SumTo(a.BBias.Shape()).Scale(a.Scale)
 	}
 	return dx
 }

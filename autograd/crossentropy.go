@@ -36,12 +36,12 @@ func CrossEntropy(x *Value, head Affine, labels []int32, denom float64) *Value {
 		return crossEntropy(x, head, labels, denom)
 	}
 
-	inputs := []*Value{x, head.W, head.Bias, head.A, head.B}
+	inputs := head.inputs(x)
 	want, _ := wanted(inputs)
 	train := training(inputs...)
 	arena := tapeOf(inputs...).arena
 	loss := tensor.Result(tensor.F32, tensor.Shape{max(len(rows), 1)}, x.T).Fill(0)
-	grads := make([]tt, 5)
+	grads := make([]tt, len(inputs))
 	if train {
 		for i, in := range inputs {
 			if want[i] {
@@ -72,15 +72,7 @@ func CrossEntropy(x *Value, head Affine, labels []int32, denom float64) *Value {
 			if h.Dropout != 0 { // the mask of a chunk is its own stream
 				h.DropoutKey = tensor.StreamKey(h.DropoutKey, "chunk") + uint64(c)
 			}
-			l := xc.MatMulT(h.W.T)
-			if h.Bias != nil {
-				l.AddInPlace(h.Bias.T)
-			}
-			var low tt
-			if h.A != nil {
-				low = h.drop(xc).MatMulT(h.A.T)
-				l.AddMatMul(low, h.B.T, false, true, h.Scale)
-			}
+			l, low := h.forward(xc)
 			kern.CrossEntropy(loss.Slice(lo, hi), l, picked, 1/denom, train)
 			if !train {
 				return nil
@@ -88,7 +80,7 @@ func CrossEntropy(x *Value, head Affine, labels []int32, denom float64) *Value {
 			if want[1] { // in place: a matrix of the vocabulary is not made twice
 				grads[1].AddMatMul(l, xc, true, false, 1)
 			}
-			d := h.grad(l, &Value{T: xc}, xc, low, []bool{want[0], false, want[2], want[3], want[4]})
+			d := h.grad(l, &Value{T: xc}, xc, low, append([]bool{want[0], false}, want[2:]...))
 			if want[0] {
 				if first := int(part[0]); len(part) == int(part[len(part)-1])+1-first {
 					grads[0].Slice(first, first+len(part)).CopyFrom(d[0])

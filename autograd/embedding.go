@@ -2,6 +2,35 @@ package autograd
 
 import "github.com/tenon-ml/tenon/tensor"
 
+// ReplaceRows returns w [V, C] with row ids[i] replaced by rows[i], [len(ids), C].
+//
+//	dw = dz, 0 in those rows    drows[i] = dz[ids[i]]
+func (t *Tape) ReplaceRows(w, rows *Value, ids []int32) *Value {
+	replace := func(w tt, row func(i int) tt) tt {
+		z := t.arena.New(w.DType(), w.Shape()...)
+		z.CopyFrom(w)
+		for i, id := range ids {
+			z.Slice(int(id), int(id)+1).CopyFrom(row(i))
+		}
+		return z
+	}
+	if rows.T.Dim(0) != len(ids) {
+		tensor.Bad("replace rows", "a row for each id", w.T, rows.T)
+	}
+	z := replace(w.T, func(i int) tt { return rows.T.Slice(i, i+1) })
+	return t.record("replace rows", z, []*Value{w, rows}, nil, func(dz tt, want []bool) []tt {
+		var dw, drows tt
+		if want[0] {
+			zero := t.arena.New(dz.DType(), 1, dz.Dim(1)).Fill(0)
+			dw = replace(dz, func(int) tt { return zero })
+		}
+		if want[1] {
+			drows = dz.Gather(t.arena, ids)
+		}
+		return []tt{dw, drows}
+	})
+}
+
 // Embedding returns the rows of table [V, C] that ids name: z[i] = table[ids[i]],
 // [N, C]. An id outside the table panics with a ShapeError.
 //

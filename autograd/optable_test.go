@@ -230,9 +230,9 @@ func without(reason string, o op) op {
 // axis returns an axis of a golden, counted from the front.
 func (c *opCase) axis(rank int) int { return (c.Axis + rank) % rank }
 
-// affineOf returns the Affine of an operation's operands W, bias, A, B.
+// affineOf returns the Affine of an operation's operands W, bias, A, B, bbias.
 func affineOf(in []*Value, c *opCase) Affine {
-	a := Affine{W: in[0], Bias: in[1], A: in[2], B: in[3], Scale: c.Scale}
+	a := Affine{W: in[0], Bias: in[1], A: in[2], B: in[3], BBias: in[4], Scale: c.Scale}
 	if c.p != 0 {
 		a.Dropout, a.DropoutKey = c.p, 11
 	}
@@ -243,7 +243,8 @@ func affineOf(in []*Value, c *opCase) Affine {
 // size 1.
 func unit(n int) float64 { return 1 / math.Sqrt(float64(n)) }
 
-// affineCases returns operands x [.., in], W, bias, A and B in all combinations.
+// affineCases returns operands x [.., in], W, bias, A, B and bbias in several
+// combinations.
 func affineCases(g *gen, s size, lead ...int) []*opCase {
 	var out []*opCase
 	for _, c := range [size(3)][]struct {
@@ -255,12 +256,15 @@ func affineCases(g *gen, s size, lead ...int) []*opCase {
 		{{33, 17, 0, true, 0}, {65, 130, 8, false, 0}, {64, 31, 16, true, 0.1}},
 		{{130, 257, 8, true, 0.1}, {257, 130, 64, false, 0}},
 	}[s] {
-		k := &opCase{Scale: 1.5, p: c.p, in: []*array{g.arr(1, append(slices.Clone(lead), c.in)...), g.arr(unit(c.in), c.out, c.in), nil, nil, nil}}
+		k := &opCase{Scale: 1.5, p: c.p, in: []*array{g.arr(1, append(slices.Clone(lead), c.in)...), g.arr(unit(c.in), c.out, c.in), nil, nil, nil, nil}}
 		if c.bias {
 			k.in[2] = g.arr(1, c.out)
 		}
 		if c.r > 0 {
 			k.in[3], k.in[4] = g.arr(unit(c.in), c.r, c.in), g.arr(unit(c.r), c.out, c.r)
+			if c.bias {
+				k.in[5] = g.arr(1, c.out)
+			}
 		}
 		out = append(out, k)
 	}
@@ -426,7 +430,7 @@ var ops = []op{
 	}),
 	named("Value.Affine", golden.Sums, "", op{
 		goldens: []string{"linear", "lowrank"},
-		inputs:  []string{"x", "weight", "bias", "a", "b"},
+		inputs:  []string{"x", "weight", "bias", "a", "b", "bbias"},
 		run:     func(_ *Tape, in []*Value, c *opCase) *Value { return in[0].Affine(affineOf(in[1:], c)) },
 		make: func(g *gen, s size) []*opCase {
 			lead := [size(3)][]int{{2}, {3, 23}, {150}}[s]
@@ -434,7 +438,7 @@ var ops = []op{
 		},
 	}),
 	named("CrossEntropy", golden.Scores, "cross_entropy", op{
-		inputs: []string{"hidden", "weight", "bias", "a", "b"},
+		inputs: []string{"hidden", "weight", "bias", "a", "b", "bbias"},
 		run: func(_ *Tape, in []*Value, c *opCase) *Value {
 			return CrossEntropy(in[0], affineOf(in[1:], c), c.ids, c.Divisor)
 		},
@@ -475,6 +479,18 @@ var ops = []op{
 			return []*opCase{{ids: g.ids(c[0], c[1]), in: []*array{g.arr(1, c[1], c[2])}}}
 		},
 	}),
+	named("Tape.ReplaceRows", golden.Exact, "", without("PEFT has it as index_copy, which copies", op{
+		inputs: []string{"weight", "rows"},
+		run:    func(t *Tape, in []*Value, c *opCase) *Value { return t.ReplaceRows(in[0], in[1], c.ids) },
+		make: func(g *gen, s size) []*opCase {
+			c := [size(3)][3]int{{4, 2, 3}, {40, 3, 33}, {300, 50, 257}}[s] // V, N, C
+			ids := make([]int32, c[1])
+			for i := range ids {
+				ids[i] = int32(c[0] - 1 - 2*i)
+			}
+			return []*opCase{{ids: ids, in: []*array{g.arr(1, c[0], c[2]), g.arr(1, c[1], c[2])}}}
+		},
+	})),
 	named("Value.Dropout", golden.Rounded, "", without("PyTorch draws other random numbers; see TestDropout", shaped(
 		func(x *Value, c *opCase) *Value { return x.Dropout(c.p, 5) },
 		func(size) []opCase { return []opCase{{p: 0.3}} },

@@ -84,7 +84,7 @@ func loraStep(b *testing.B, tokens, threads int, recompute bool) {
 	const warm = 2
 	var times []time.Duration
 	last := time.Now()
-	o := train.Options{Steps: b.N + warm, LR: 1e-4, Schedule: train.Constant, Clip: 1, Adapter: "x", Recompute: recompute}
+	o := train.Options{Steps: b.N + warm, LR: 1e-4, Schedule: train.Constant, Clip: 1, Adapter: a.Use(), Recompute: recompute}
 	var warmMapped int
 	err = train.Run(context.Background(), m, dev, params, data, o, func(r train.Report) error {
 		if r.Step == warm {

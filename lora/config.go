@@ -4,6 +4,7 @@ package lora
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,28 @@ type Config struct {
 	Layers        []int
 	LayersPattern []string
 
+	// Ranks and Alphas override Rank and Alpha for modules whose names match: the
+	// first pattern that does (rank_pattern, alpha_pattern).
+	Ranks, Alphas Patterns
+
+	// Save names modules that are trained whole (modules_to_save).
+	Save []string
+
+	// Bias says which of the model's biases are trained: "none", "all", or
+	// "lora_only", those of the adapted layers.
+	Bias string
+
+	// BBias gives B a bias of its own (lora_bias).
+	BBias bool
+
+	// Tokens are token ids whose embeddings are trained, by the name of the
+	// embedding (trainable_token_indices).
+	Tokens map[string][]int32
+
+	// Replicate makes the model's layers anew out of ranges of them, from
+	// including to excluding (layer_replication).
+	Replicate [][2]int
+
 	// Init says how A and B begin: "" is PEFT's default (true), A by Kaiming and B
 	// zero; "gaussian" has A normal with deviation 1/r; "random" (false) has B as
 	// random as A.
@@ -51,6 +74,13 @@ type Names struct {
 
 // None reports whether nothing is selected.
 func (n Names) None() bool { return len(n.List) == 0 && n.Regex == "" && !n.AllLinear }
+
+func nilIfEmpty(s []string) any {
+	if len(s) == 0 {
+		return nil
+	}
+	return s
+}
 
 func (n Names) equal(m Names) bool {
 	return n.Regex == m.Regex && n.AllLinear == m.AllLinear && slices.Equal(n.List, m.List)
@@ -112,14 +142,6 @@ const (
 	WeightsFile = "adapter_model.safetensors"
 )
 
-// Scale returns what B·A is multiplied by.
-func (c *Config) Scale() float64 {
-	if c.RSLoRA {
-		return c.Alpha / math.Sqrt(float64(c.Rank))
-	}
-	return c.Alpha / float64(c.Rank)
-}
-
 // ReadConfig reads the adapter_config.json of an adapter's folder.
 func ReadConfig(dir string) (Config, error) {
 	path := filepath.Join(dir, ConfigFile)
@@ -139,21 +161,14 @@ func ReadConfig(dir string) (Config, error) {
 // reader drops what it does not know.
 var neutral = map[string][]string{
 	"alora_invocation_tokens": {"null"},
-	"alpha_pattern":           {"{}", "null"},
 	"arrow_config":            {"null"},
-	"bias":                    {`"none"`},
 	"corda_config":            {"null"},
 	"kasa_config":             {"null"},
-	"layer_replication":       {"null"},
-	"lora_bias":               {"false"},
 	"lora_ga_config":          {"null"},
 	"loftq_config":            {"{}", "null"},
 	"megatron_config":         {"null"},
-	"modules_to_save":         {"null", "[]"},
 	"monteclora_config":       {"null"},
-	"rank_pattern":            {"{}", "null"},
 	"target_parameters":       {"null", "[]"},
-	"trainable_token_indices": {"null"},
 	"use_bdlora":              {"null", "false"},
 	"use_dora":                {"false"},
 	"use_qalora":              {"false"},
@@ -163,7 +178,7 @@ var neutral = map[string][]string{
 // ParseConfig reads the text of an adapter_config.json. One error lists all keys
 // that ask for what is not supported.
 func ParseConfig(data []byte) (Config, error) {
-	c := Config{Rank: 8, Alpha: 8}
+	c := Config{Rank: 8, Alpha: 8, Bias: "none"}
 	if err := json.Unmarshal(data, &c.raw); err != nil {
 		return c, err
 	}
@@ -192,6 +207,13 @@ func ParseConfig(data []byte) (Config, error) {
 	read("base_model_name_or_path", &c.BaseModel)
 	read("layers_to_transform", (*oneOrMore[int])(&c.Layers))
 	read("layers_pattern", (*oneOrMore[string])(&c.LayersPattern))
+	read("rank_pattern", &c.Ranks)
+	read("alpha_pattern", &c.Alphas)
+	read("modules_to_save", &c.Save)
+	read("bias", &c.Bias)
+	read("lora_bias", &c.BBias)
+	read("layer_replication", &c.Replicate)
+	read("trainable_token_indices", (*tokens)(&c.Tokens))
 	if c.Exclude.AllLinear { // the word means nothing here: it is a pattern like any
 		c.Exclude = Names{Regex: allLinear}
 	}
@@ -231,6 +253,68 @@ func (c *Config) parseInit(bad func(string, ...any)) {
 	}
 }
 
+// tokens is a list of ids, those of embed_tokens, or lists by the embedding's name.
+type tokens map[string][]int32
+
+func (t *tokens) UnmarshalJSON(data []byte) error {
+	var list []int32
+	if json.Unmarshal(data, &list) == nil {
+		*t = tokens{"embed_tokens": list}
+		return nil
+	}
+	return json.Unmarshal(data, (*map[string][]int32)(t))
+}
+
+// Pattern is a regular expression for the end of a module's name, from its
+// beginning or after a dot, and the number that holds where it matches.
+type Pattern struct {
+	Regex string
+	Value float64
+}
+
+// Patterns are tried in order. PEFT sorts them when it writes them, and then
+// another one may match first: tenon keeps the order of the file.
+type Patterns []Pattern
+
+// UnmarshalJSON reads an object, in the order in which it is written.
+func (p *Patterns) UnmarshalJSON(data []byte) error {
+	*p = nil
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return errors.New("want an object of patterns")
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return err
+		}
+		var v float64
+		if err := d.Decode(&v); err != nil {
+			return err
+		}
+		*p = append(*p, Pattern{key.(string), v})
+	}
+	return nil
+}
+
+// MarshalJSON writes an object in the order of the patterns.
+func (p Patterns) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, q := range p {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		key, err := json.Marshal(q.Regex)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&b, "%s:%v", key, q.Value)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
 // oneOrMore is a value or a list of them.
 type oneOrMore[T any] []T
 
@@ -261,6 +345,21 @@ func (c *Config) Check() error {
 	if c.LayersPattern != nil && c.Layers == nil {
 		bad = append(bad, "layers_pattern wants layers_to_transform")
 	}
+	switch c.Bias {
+	case "", "none", "all", "lora_only":
+	default:
+		bad = append(bad, fmt.Sprintf("bias is %q, want \"none\", \"all\" or \"lora_only\"", c.Bias))
+	}
+	for _, p := range c.Ranks {
+		if p.Value < 1 || p.Value > 1<<16 || p.Value != math.Trunc(p.Value) {
+			bad = append(bad, fmt.Sprintf("rank_pattern %q is %g, want 1 to %d", p.Regex, p.Value, 1<<16))
+		}
+	}
+	for _, p := range c.Alphas {
+		if math.IsNaN(p.Value) || math.IsInf(p.Value, 0) {
+			bad = append(bad, fmt.Sprintf("alpha_pattern %q is %g, want a finite number", p.Regex, p.Value))
+		}
+	}
 	switch c.Init {
 	case "", "gaussian", "random":
 	default:
@@ -277,9 +376,8 @@ func (c *Config) Check() error {
 func (c *Config) JSON() ([]byte, error) {
 	all := map[string]any{
 		// What every version of PEFT since 0.7 reads without a warning.
-		"auto_mapping": nil, "bias": "none", "fan_in_fan_out": false, "layers_pattern": nil,
-		"layers_to_transform": nil, "modules_to_save": nil, "peft_type": "LORA", "revision": nil,
-		"rank_pattern": map[string]int{}, "alpha_pattern": map[string]float64{}, "task_type": "CAUSAL_LM",
+		"auto_mapping": nil, "fan_in_fan_out": false, "layers_pattern": nil,
+		"layers_to_transform": nil, "peft_type": "LORA", "revision": nil, "task_type": "CAUSAL_LM",
 	}
 	for k, v := range c.raw {
 		all[k] = v
@@ -305,6 +403,19 @@ func (c *Config) JSON() ([]byte, error) {
 	set("lora_dropout", c.Dropout, c.Dropout == was.Dropout)
 	set("use_rslora", c.RSLoRA, c.RSLoRA == was.RSLoRA)
 	set("target_modules", c.Targets, c.Targets.equal(was.Targets))
+	set("rank_pattern", c.Ranks, slices.Equal(c.Ranks, was.Ranks))
+	set("alpha_pattern", c.Alphas, slices.Equal(c.Alphas, was.Alphas))
+	set("modules_to_save", nilIfEmpty(c.Save), slices.Equal(c.Save, was.Save))
+	set("bias", cmp.Or(c.Bias, "none"), c.Bias == was.Bias)
+	if c.BBias {
+		set("lora_bias", c.BBias, was.BBias)
+	}
+	if c.Tokens != nil {
+		set("trainable_token_indices", c.Tokens, maps.EqualFunc(c.Tokens, was.Tokens, slices.Equal))
+	}
+	if c.Replicate != nil {
+		set("layer_replication", c.Replicate, slices.Equal(c.Replicate, was.Replicate))
+	}
 	set("base_model_name_or_path", c.BaseModel, c.BaseModel == was.BaseModel)
 	set("init_lora_weights", map[string]any{"": true, "random": false, "gaussian": "gaussian"}[c.Init], c.Init == was.Init)
 	all["inference_mode"] = true

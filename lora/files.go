@@ -24,13 +24,6 @@ func Load(model any, name, dir string, dev tensor.Device) (*Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Targets.None() {
-		family := ""
-		if f, ok := model.(interface{ Family() string }); ok {
-			family = f.Family()
-		}
-		c.Targets.List = DefaultTargets(family)
-	}
 	path := filepath.Join(dir, WeightsFile)
 	if _, err := os.Stat(path); err != nil {
 		for _, other := range []string{"adapter_model.bin", "pytorch_adapter.bin"} {
@@ -45,93 +38,116 @@ func Load(model any, name, dir string, dev tensor.Device) (*Adapter, error) {
 	}
 	defer f.Close()
 
-	r := reader{f: f, dev: dev, left: map[string]string{}, made: map[string]*tensor.Tensor{}}
-	defer r.release()
-	for _, n := range f.Names() {
-		r.left[strings.TrimPrefix(n, prefix)] = n
-	}
-	slots, err := c.targets(model)
+	a, err := design(model, name, c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, ConfigFile), err)
 	}
-	for _, s := range slots {
-		w := s.Layer().(nn.Affine).Affine(&nn.Step{}).W
-		r.read(s.Path+aName, c.Rank, w.T.Dim(1))
-		r.read(s.Path+bName, w.T.Dim(0), c.Rank)
-		r.base(s.Path, w)
+	r := reader{f: f, dev: dev, left: map[string]string{}}
+	for _, n := range f.Names() {
+		r.left[strings.TrimPrefix(n, prefix)] = n
+	}
+	var made []*autograd.Value
+	for _, p := range a.params {
+		if t := r.read(p); t != nil {
+			p.value.T = t
+			made = append(made, p.value)
+		}
+	}
+	for _, t := range a.terms {
+		r.base(model, t.path)
 	}
 	for _, n := range r.left {
 		r.problems = append(r.problems, fmt.Sprintf("tensor %q is unexpected", n))
 	}
 	if r.problems != nil {
+		for _, v := range made {
+			v.T.Release()
+		}
 		slices.Sort(r.problems)
 		return nil, fmt.Errorf("%s: %w", path, nn.Problems(r.problems))
 	}
-	return attach(model, name, c, func(module string, in, out int) (*term, error) {
-		return &term{
-			a:     autograd.Param(r.take(module + aName)),
-			b:     autograd.Param(r.take(module + bName)),
-			scale: c.Scale(), dropout: c.Dropout,
-		}, nil
-	})
+	return a, a.attach()
 }
 
-// What follows a module's name in the names of its tensors.
-const (
-	aName    = ".lora_A.weight"
-	bName    = ".lora_B.weight"
-	baseName = ".base_layer.weight"
-)
+// baseName follows a module's name in the name of its own weight.
+const baseName = ".base_layer.weight"
 
 // reader takes an adapter's tensors out of a file and collects what is wrong.
 type reader struct {
 	f        *safetensors.File
 	dev      tensor.Device
 	left     map[string]string // tensors not asked for yet: name in the file by name without prefix
-	made     map[string]*tensor.Tensor
 	problems []string
 }
 
-func (r *reader) read(name string, shape ...int) {
-	in, ok := r.left[name]
+// read returns a parameter's tensor, nil if something is wrong with it.
+func (r *reader) read(p parameter) *tensor.Tensor {
+	in, ok := r.left[p.name]
 	if !ok {
-		r.problems = append(r.problems, fmt.Sprintf("tensor %q is missing", prefix+name))
-		return
+		r.problems = append(r.problems, fmt.Sprintf("tensor %q is missing", prefix+p.name))
+		return nil
 	}
-	delete(r.left, name)
+	delete(r.left, p.name)
 	info, _ := r.f.Info(in)
+	shape := p.fileShape()
 	switch {
 	case !slices.Equal(info.Shape, shape):
-		r.problems = append(r.problems, fmt.Sprintf("tensor %q has shape %v, want %v", in, tensor.Shape(info.Shape), tensor.Shape(shape)))
-		return
+		r.problems = append(r.problems, fmt.Sprintf("tensor %q has shape %v, want %v", in, tensor.Shape(info.Shape), shape))
+		return nil
 	case info.DType != tensor.F32 && info.DType != tensor.F16 && info.DType != tensor.BF16:
 		r.problems = append(r.problems, fmt.Sprintf("tensor %q has type %v, want F32, F16 or BF16", in, info.DType))
-		return
+		return nil
 	}
-	t, err := tensor.Make(r.dev, shape, func(dst []float32) error {
-		if err := r.f.Decode(dst, in); err != nil {
+	t, err := tensor.Make(r.dev, p.value.Shape(), func(dst []float32) error {
+		read := dst
+		if p.transposed {
+			read = make([]float32, len(dst))
+		}
+		if err := r.f.Decode(read, in); err != nil {
 			return err
 		}
-		if !finite(dst) {
+		if !finite(read) {
 			return fmt.Errorf("tensor %q holds NaN or Inf", in)
+		}
+		if p.transposed {
+			transpose(dst, read, shape[0], shape[1])
 		}
 		return nil
 	})
 	if err != nil {
 		r.problems = append(r.problems, err.Error())
-		return
+		return nil
 	}
-	r.made[name] = t
+	return t
 }
 
-// base accepts a target's own weight in the file, which PEFT stores with adapted
-// heads, if it is the model's.
-func (r *reader) base(module string, w *autograd.Value) {
+// fileShape returns the shape that a parameter has in the file.
+func (p *parameter) fileShape() tensor.Shape {
+	s := slices.Clone(p.value.Shape())
+	if p.transposed {
+		slices.Reverse(s)
+	}
+	return s
+}
+
+// transpose writes the matrix src [rows, cols] to dst [cols, rows].
+func transpose(dst, src []float32, rows, cols int) {
+	for i := range rows {
+		for j := range cols {
+			dst[j*rows+i] = src[i*cols+j]
+		}
+	}
+}
+
+// base accepts an adapted layer's own weight in the file, which PEFT stores with
+// embeddings and heads, if it is the model's.
+func (r *reader) base(model any, module string) {
 	in, ok := r.left[module+baseName]
 	if !ok {
 		return
 	}
 	delete(r.left, module+baseName)
+	w := weightOf(model, module)
 	shape, _ := r.f.Shape(in)
 	got := make([]float32, w.T.Elems())
 	if !slices.Equal(shape, w.Shape()) || r.f.Decode(got, in) != nil || !slices.Equal(got, w.T.F32s()) {
@@ -139,18 +155,17 @@ func (r *reader) base(module string, w *autograd.Value) {
 	}
 }
 
-// take hands over a tensor that was read.
-func (r *reader) take(name string) *tensor.Tensor {
-	t := r.made[name]
-	delete(r.made, name)
-	return t
-}
-
-// release releases what was not taken.
-func (r *reader) release() {
-	for _, t := range r.made {
-		t.Release()
+// weightOf returns the weight of a slot.
+func weightOf(model any, module string) *autograd.Value {
+	for _, s := range nn.Slots(model) {
+		if s.Path == module {
+			if e := s.Embedder(); e != nil {
+				return e.Table()
+			}
+			return s.Layer().(nn.Affine).Affine(&nn.Step{}).W
+		}
 	}
+	return nil
 }
 
 // Save writes the adapter's two files into a folder that exists, as PEFT does.
@@ -163,17 +178,26 @@ func (a *Adapter) Save(dir string) error {
 		return err
 	}
 	var entries []safetensors.Entry
-	add := func(name string, t *tensor.Tensor) {
-		entries = append(entries, safetensors.FromFloats(name, tensor.F32, t.Shape(), t.F32s()))
+	add := func(name string, shape tensor.Shape, x []float32) {
+		entries = append(entries, safetensors.FromFloats(prefix+name, tensor.F32, shape, x))
 	}
-	for name, p := range a.Params() {
-		add(name, p.T)
+	for _, p := range a.params {
+		x := p.value.T.F32s()
+		if p.transposed {
+			in := x
+			x = make([]float32, len(in))
+			transpose(x, in, p.value.T.Dim(0), p.value.T.Dim(1))
+		}
+		add(p.name, p.fileShape(), x)
 	}
-	if lm, ok := a.model.(nn.CausalLM); ok {
-		for _, l := range a.layers {
-			if nn.Layer(l) == lm.Output() { // PEFT stores an adapted head's own weight too
-				add(prefix+l.path+baseName, l.Base.Affine(&nn.Step{}).W.T)
+	for _, t := range a.terms {
+		// PEFT stores the own weights of adapted embeddings and heads too.
+		if t.a != nil && (isOutput(a.model, t.path) || isEmbedding(a.model, t.path)) {
+			w := t.weight().T
+			if i := slices.Index(a.changed(), t.weight()); a.base != nil && i >= 0 {
+				w = a.base[i]
 			}
+			add(t.path+baseName, w.Shape(), w.F32s())
 		}
 	}
 	return safetensors.Write(filepath.Join(dir, WeightsFile), entries, map[string]string{"format": "pt"})

@@ -1,11 +1,13 @@
 package lora
 
 import (
+	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"math"
-	"sync/atomic"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/tenon-ml/tenon/autograd"
 	"github.com/tenon-ml/tenon/nn"
@@ -16,6 +18,8 @@ import (
 type Method interface {
 	// Wrap returns the layer that takes the place of base, or nil to leave it.
 	Wrap(path string, base nn.Layer) nn.Layer
+	// WrapEmbedder does the same for embeddings.
+	WrapEmbedder(path string, base nn.Embedder) nn.Embedder
 }
 
 // Apply freezes a model and puts what the method wraps in the place of its
@@ -26,49 +30,50 @@ func Apply(model any, m Method) error {
 	}
 	n := 0
 	for _, s := range nn.Slots(model) {
-		if l := m.Wrap(s.Path, s.Layer()); l != nil {
-			s.Set(l)
+		if e := s.Embedder(); e != nil {
+			if w := m.WrapEmbedder(s.Path, e); w != nil {
+				s.Set(w)
+				n++
+			}
+		} else if w := m.Wrap(s.Path, s.Layer()); w != nil {
+			s.Set(w)
 			n++
 		}
 	}
 	if n == 0 {
-		return fmt.Errorf("the method matches no layer of the model")
+		return errors.New("the method matches no layer of the model")
 	}
 	return nil
 }
 
-// Linear is a linear layer with low-rank terms, one for each adapter; a call
-// uses the one that its step names, or none.
+// Linear is a linear layer with a place for low-rank terms: a call uses that of
+// its adapter.
 //
-//	y = x·Wᵀ + b + s·(dropout(x)·Aᵀ)·Bᵀ
+//	y = x·Wᵀ + b + s·((dropout(x)·Aᵀ)·Bᵀ + bB)
 //
 // Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (2021);
 // PEFT, tuners/lora/layer.py.
 type Linear struct {
-	Base nn.Affine `nn:"."`
+	Base *nn.Linear `nn:"."`
 
-	path  string
-	terms atomic.Pointer[map[string]*term] // replaced whole, so that calls may go on
+	path string
 }
 
-// term is one adapter's part of one layer.
-type term struct {
-	a, b    *autograd.Value // [r, in], [out, r]
-	scale   float64
-	dropout float64
-	merged  bool
-}
-
-// Affine returns the base's matrix with the term of the step's adapter.
+// Affine returns the base's matrix with what the step's adapter adds to it.
 func (l *Linear) Affine(s *nn.Step) autograd.Affine {
 	f := l.Base.Affine(s)
-	t := (*l.terms.Load())[s.Adapter]
+	t, _ := s.Part(l).(*term)
 	if t == nil || t.merged {
 		return f
 	}
-	f.A, f.B, f.Scale = t.a, t.b, t.scale
-	if s.Train && t.dropout > 0 {
-		f.Dropout, f.DropoutKey = t.dropout, tensor.StreamKey(s.Seed, l.path)
+	if t.rows != nil { // the head of a tied model, some of whose tokens are trained
+		f.W = s.Tape.ReplaceRows(f.W, t.rows, t.ids)
+	}
+	if t.a != nil {
+		f.A, f.B, f.BBias, f.Scale = t.a, t.b, t.bbias, t.scale
+		if s.Train && t.dropout > 0 {
+			f.Dropout, f.DropoutKey = t.dropout, tensor.StreamKey(s.Seed, l.path)
+		}
 	}
 	return f
 }
@@ -78,231 +83,482 @@ func (l *Linear) Forward(s *nn.Step, x *autograd.Value) *autograd.Value {
 	return x.Affine(l.Affine(s))
 }
 
-// set puts an adapter's term in place, or removes it if t is nil.
-func (l *Linear) set(name string, t *term) {
-	m := map[string]*term{}
-	if old := l.terms.Load(); old != nil {
-		maps.Copy(m, *old)
-	}
-	if t == nil {
-		delete(m, name)
-	} else {
-		m[name] = t
-	}
-	l.terms.Store(&m)
+// Embedding is an embedding with a place for adapters: a low-rank term, or rows
+// that take the place of the table's.
+//
+//	y = E[ids] + s·(Aᵀ[ids])·Bᵀ
+type Embedding struct {
+	Base *nn.Embedding `nn:"."`
 }
 
-// Adapter is a set of low-rank terms on a model's layers, under a name by which
-// calls choose it.
+// Table returns the base's weight.
+func (e *Embedding) Table() *autograd.Value { return e.Base.Weight }
+
+// Embed returns the rows of ids, with the step's adapter.
+func (e *Embedding) Embed(s *nn.Step, ids []int32) *autograd.Value {
+	x := e.Base.Embed(s, ids)
+	t, _ := s.Part(e).(*term)
+	if t == nil || t.merged {
+		return x
+	}
+	if t.a != nil {
+		x = x.Add(s.Tape.Embedding(t.a, ids).MatMulT(t.b).Scale(t.scale))
+	}
+	if t.rows != nil {
+		x = t.replace(s, x, ids)
+	}
+	return x
+}
+
+// replace puts the trained rows in the place of those of their tokens.
+func (t *term) replace(s *nn.Step, x *autograd.Value, ids []int32) *autograd.Value {
+	at := make([]int32, len(ids))
+	own, base := make([]float32, len(ids)), make([]float32, len(ids))
+	for i, id := range ids {
+		if j := slices.Index(t.ids, id); j >= 0 {
+			at[i], own[i] = int32(j), 1
+		} else {
+			base[i] = 1
+		}
+	}
+	column := func(v []float32) *autograd.Value {
+		return s.Tape.Input(s.Tape.Arena().FromF32(v, len(ids), 1))
+	}
+	return x.Mul(column(base)).Add(s.Tape.Embedding(t.rows, at).Mul(column(own)))
+}
+
+// term is one adapter's part of one layer.
+type term struct {
+	a, b    *autograd.Value // [r, in] (of an embedding [V, r]), [out, r]; or nil
+	bbias   *autograd.Value // [out], or nil
+	scale   float64
+	dropout float64
+
+	rows *autograd.Value // [n, C], for the tokens ids; or nil
+	ids  []int32
+
+	merged bool
+}
+
+// parameter is one of an adapter's tensors.
+type parameter struct {
+	name       string // in the file
+	value      *autograd.Value
+	transposed bool                // in the file
+	init       func(dst []float32) // its first contents
+}
+
+// placed is a term and the layer that has the place for it.
+type placed struct {
+	path  string
+	layer any // *Linear or *Embedding, once attached
+	*term
+}
+
+// overlay is a parameter that takes the place of the model's own.
+type overlay struct{ base, own *autograd.Value }
+
+// Adapter is what was trained beside a frozen model: low-rank terms, and
+// parameters that take the place of the model's own. Calls choose it (Use).
 type Adapter struct {
 	Name   string
 	Config Config
 
-	model  any
-	layers []*Linear // in the model's order
-	terms  []*term
-	base   []*tensor.Tensor // the layers' own weights while merged
+	model    any
+	params   []parameter
+	terms    []*placed
+	overlays []overlay
+	use      *nn.Adapter
+	base     []*tensor.Tensor // the model's own tensors while merged, see targets
+
+	mu      sync.Mutex
+	holds   int
+	removed bool
 }
 
-// wrapper is the Method that gives chosen layers a place for low-rank terms.
-type wrapper struct {
-	paths   map[string]bool
-	wrapped []*Linear
+// Use returns the adapter as a step names it.
+func (a *Adapter) Use() *nn.Adapter { return a.use }
+
+// Hold returns the adapter as a step names it, and a function to call when the
+// call is done: until then its memory stays, even if it is removed meanwhile. ok
+// is false if it is removed already.
+func (a *Adapter) Hold() (use *nn.Adapter, done func(), ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.removed {
+		return nil, func() {}, false
+	}
+	a.holds++
+	return a.use, sync.OnceFunc(func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.holds--; a.holds == 0 && a.removed {
+			a.release()
+		}
+	}), true
 }
 
-func (w *wrapper) Wrap(path string, base nn.Layer) nn.Layer {
-	if !w.paths[path] {
-		return nil
+// design returns the adapter that a configuration asks for on a model, with
+// shapes and no contents. The model is not changed, but that tied weights which
+// the adapter treats differently become two parameters with the same contents.
+func design(model any, name string, c Config) (*Adapter, error) {
+	if c.Targets.None() && c.Save == nil && c.Tokens == nil {
+		if f, ok := model.(interface{ Family() string }); ok {
+			c.Targets.List = DefaultTargets(f.Family())
+		}
 	}
-	l, ok := base.(*Linear) // an earlier adapter's
-	if !ok {
-		l = &Linear{Base: base.(nn.Affine), path: path}
-		l.set("", nil)
+	m, err := c.matcher()
+	if err != nil {
+		return nil, err
 	}
-	w.wrapped = append(w.wrapped, l)
-	return l
-}
-
-// attach wraps the target layers and gives them terms, made by make from the
-// layer's path and weight [out, in].
-func attach(model any, name string, c Config, make func(path string, in, out int) (*term, error)) (*Adapter, error) {
-	if name == "" {
-		return nil, fmt.Errorf("an adapter wants a name")
+	if c.Replicate != nil {
+		r, ok := model.(interface{ Replicate([][2]int) error })
+		if !ok {
+			return nil, errors.New("layer_replication is not supported for the model")
+		}
+		if err := r.Replicate(c.Replicate); err != nil {
+			return nil, fmt.Errorf("layer_replication: %w", err)
+		}
 	}
-	slots, err := c.targets(model)
+	slots, err := m.targets(model)
 	if err != nil {
 		return nil, err
 	}
 	a := &Adapter{Name: name, Config: c, model: model}
+	touched := map[string]bool{} // modules whose weight the adapter has apart
 	for _, s := range slots {
-		if l, ok := s.Layer().(*Linear); ok && (*l.terms.Load())[name] != nil {
-			a.release()
-			return nil, fmt.Errorf("the model has an adapter %q already", name)
-		}
-		w := s.Layer().(nn.Affine).Affine(&nn.Step{}).W.Shape()
-		t, err := make(s.Path, w[1], w[0])
-		if err != nil {
-			a.release()
-			return nil, err
-		}
-		a.terms = append(a.terms, t)
+		a.addTerm(m, s)
+		touched[s.Path] = true
 	}
-	w := &wrapper{paths: map[string]bool{}}
-	for _, s := range slots {
-		w.paths[s.Path] = true
+	for module := range savedModules(model, m) {
+		touched[module] = true
 	}
-	if err := Apply(model, w); err != nil {
-		a.release()
+	untie(model, touched)
+	if err := a.addSaved(m); err != nil {
 		return nil, err
 	}
-	a.layers = w.wrapped
-	for i, l := range a.layers {
-		l.set(name, a.terms[i])
+	if err := a.addBiases(slots); err != nil {
+		return nil, err
+	}
+	if err := a.addTokens(); err != nil {
+		return nil, err
 	}
 	return a, nil
 }
 
-// New freezes a model and adapts it by new low-rank terms, drawn from seed: A by
+// untie makes tied weights two parameters if the adapter concerns only one of the
+// layers that have them.
+func untie(model any, touched map[string]bool) {
+	t, ok := model.(interface {
+		Tied() bool
+		Untie()
+	})
+	if !ok || !t.Tied() {
+		return
+	}
+	for module := range touched {
+		if isOutput(model, module) || isEmbedding(model, module) {
+			t.Untie()
+			return
+		}
+	}
+}
+
+func isOutput(model any, module string) bool {
+	lm, ok := model.(nn.CausalLM)
+	return ok && slices.ContainsFunc(nn.Slots(model), func(s nn.Slot) bool {
+		return s.Path == module && s.Layer() != nil && s.Layer() == lm.Output()
+	})
+}
+
+func isEmbedding(model any, module string) bool {
+	return slices.ContainsFunc(nn.Slots(model), func(s nn.Slot) bool { return s.Path == module && s.Embedder() != nil })
+}
+
+func (a *Adapter) add(name string, init func([]float32), shape ...int) *autograd.Value {
+	v := autograd.Param(tensor.Meta(tensor.F32, shape...))
+	a.params = append(a.params, parameter{name: name, value: v, init: init})
+	return v
+}
+
+// addTerm adds the low-rank term of a slot.
+func (a *Adapter) addTerm(m *matcher, s nn.Slot) {
+	c := &a.Config
+	r, scale := m.rank(s.Path)
+	t := &term{scale: scale, dropout: c.Dropout}
+	a.terms = append(a.terms, &placed{path: s.Path, term: t})
+	if e := s.Embedder(); e != nil {
+		v, dim := e.Table().T.Dim(0), e.Table().T.Dim(1)
+		t.a = a.add(s.Path+".lora_embedding_A", nil, v, r)
+		a.params[len(a.params)-1].transposed = true
+		t.b = a.add(s.Path+".lora_embedding_B", nil, dim, r)
+		return
+	}
+	w := s.Layer().(nn.Affine).Affine(&nn.Step{}).W.Shape()
+	t.a = a.add(s.Path+".lora_A.weight", nil, r, w[1])
+	t.b = a.add(s.Path+".lora_B.weight", nil, w[0], r)
+	if c.BBias {
+		t.bbias = a.add(s.Path+".lora_B.bias", nil, w[0])
+	}
+}
+
+// savedModules returns the outermost modules that modules_to_save names.
+func savedModules(model any, m *matcher) map[string]bool {
+	out := map[string]bool{}
+	for _, module := range modules(model) { // sorted: what contains comes first
+		inside := false
+		for o := range out {
+			inside = inside || strings.HasPrefix(module, o+".")
+		}
+		if !inside && m.saved(module) {
+			out[module] = true
+		}
+	}
+	return out
+}
+
+// addSaved adds copies of the parameters of modules that are trained whole.
+func (a *Adapter) addSaved(m *matcher) error {
+	saved := savedModules(a.model, m)
+	for _, n := range m.c.Save {
+		if !slices.ContainsFunc(modules(a.model), func(module string) bool { return strings.HasSuffix(module, n) }) {
+			return fmt.Errorf("modules_to_save %q matches no module of the model", n)
+		}
+	}
+	for name, p := range nn.Params(a.model) {
+		for module := range saved {
+			if strings.HasPrefix(name, module+".") {
+				a.overlay(name, p)
+			}
+		}
+	}
+	return nil
+}
+
+// overlay adds a parameter that takes the place of the model's p and begins as it.
+func (a *Adapter) overlay(name string, p *autograd.Value) {
+	own := a.add(name, p.T.CopyTo, p.Shape()...)
+	a.overlays = append(a.overlays, overlay{p, own})
+}
+
+// addBiases adds copies of the model's biases that are trained.
+func (a *Adapter) addBiases(targets []nn.Slot) error {
+	adapted := map[string]bool{}
+	for _, s := range targets {
+		adapted[s.Path] = true
+	}
+	for name, p := range nn.Params(a.model) {
+		module, ok := strings.CutSuffix(name, ".bias")
+		if !ok || slices.ContainsFunc(a.overlays, func(o overlay) bool { return o.base == p }) {
+			continue
+		}
+		switch {
+		case adapted[module] && (a.Config.Bias == "all" || a.Config.Bias == "lora_only"):
+			a.overlay(module+".base_layer.bias", p)
+		case a.Config.Bias == "all":
+			a.overlay(name, p)
+		}
+	}
+	return nil
+}
+
+// addTokens adds rows for the tokens that are trained, to the embedding and, if it
+// is tied to it, to the head.
+func (a *Adapter) addTokens() error {
+	for name, ids := range a.Config.Tokens {
+		var slot *nn.Slot
+		for _, s := range nn.Slots(a.model) {
+			if s.Embedder() != nil && named([]string{name}, s.Path) {
+				slot = &s
+				break
+			}
+		}
+		if slot == nil {
+			return fmt.Errorf("trainable_token_indices: %q is no embedding of the model", name)
+		}
+		table := slot.Embedder().Table()
+		seen := map[int32]bool{}
+		for _, id := range ids {
+			if id < 0 || int(id) >= table.T.Dim(0) || seen[id] {
+				return fmt.Errorf("trainable_token_indices: token %d is outside the vocabulary of %d, or twice there", id, table.T.Dim(0))
+			}
+			seen[id] = true
+		}
+		if len(ids) == 0 {
+			continue
+		}
+		dim := table.T.Dim(1)
+		rows := a.add(slot.Path+".token_adapter.trainable_tokens_delta", func(dst []float32) {
+			for i, id := range ids {
+				table.T.Slice(int(id), int(id)+1).CopyTo(dst[i*dim : (i+1)*dim])
+			}
+		}, len(ids), dim)
+		a.at(slot.Path).rows, a.at(slot.Path).ids = rows, ids
+		if t, ok := a.model.(interface{ Tied() bool }); ok && t.Tied() {
+			for _, s := range nn.Slots(a.model) {
+				if isOutput(a.model, s.Path) {
+					a.at(s.Path).rows, a.at(s.Path).ids = rows, ids
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// at returns the term of a layer, which it makes if there is none.
+func (a *Adapter) at(path string) *term {
+	for _, t := range a.terms {
+		if t.path == path {
+			return t.term
+		}
+	}
+	t := &term{}
+	a.terms = append(a.terms, &placed{path: path, term: t})
+	return t
+}
+
+// wrapper is the Method that gives layers a place for an adapter.
+type wrapper struct{ a *Adapter }
+
+func (w *wrapper) term(path string) *placed {
+	for _, t := range w.a.terms {
+		if t.path == path {
+			return t
+		}
+	}
+	return nil
+}
+
+func (w *wrapper) Wrap(path string, base nn.Layer) nn.Layer {
+	t := w.term(path)
+	if t == nil {
+		return nil
+	}
+	l, ok := base.(*Linear) // an earlier adapter's
+	if !ok {
+		l = &Linear{Base: base.(*nn.Linear), path: path}
+	}
+	t.layer = l
+	return l
+}
+
+func (w *wrapper) WrapEmbedder(path string, base nn.Embedder) nn.Embedder {
+	t := w.term(path)
+	if t == nil {
+		return nil
+	}
+	e, ok := base.(*Embedding)
+	if !ok {
+		e = &Embedding{Base: base.(*nn.Embedding)}
+	}
+	t.layer = e
+	return e
+}
+
+// attach gives the model's layers places for the adapter, whose parameters have
+// contents by now.
+func (a *Adapter) attach() error {
+	for _, p := range nn.Params(a.model) {
+		p.Trainable = false
+	}
+	if len(a.terms) > 0 {
+		if err := Apply(a.model, &wrapper{a}); err != nil {
+			return err
+		}
+	}
+	a.use = &nn.Adapter{Parts: map[any]any{}, Params: map[*autograd.Value]*autograd.Value{}}
+	for _, t := range a.terms {
+		a.use.Parts[t.layer] = t.term
+	}
+	for _, o := range a.overlays {
+		a.use.Params[o.base] = o.own
+	}
+	return nil
+}
+
+// New freezes a model and adapts it by a new adapter, drawn from seed: A by
 // PyTorch's Kaiming initialisation of a linear layer (uniform within ±1/√in), or
-// as Config.Init says, and B zero, so that the model computes what it did.
+// as Config.Init says, and B zero, so that the model computes what it did. Of
+// embeddings A is zero and B normal.
 func New(model any, name string, c Config, seed uint64, dev tensor.Device) (*Adapter, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	return attach(model, name, c, func(path string, in, out int) (*term, error) {
-		a, b := make([]float32, c.Rank*in), make([]float32, out*c.Rank)
-		random := tensor.NewRandom(seed, "lora "+path)
-		bound := 1 / math.Sqrt(float64(in))
-		switch c.Init {
-		case "gaussian":
-			random.Normal(a, 0, 1/float64(c.Rank))
-		case "random":
-			random.Uniform(a, -bound, bound)
-			random.Uniform(b, -1/math.Sqrt(float64(c.Rank)), 1/math.Sqrt(float64(c.Rank)))
-		default:
-			random.Uniform(a, -bound, bound)
+	a, err := design(model, name, c)
+	if err != nil {
+		return nil, err
+	}
+	for i, p := range a.params {
+		t, err := tensor.Make(dev, p.value.Shape(), func(dst []float32) error {
+			a.init(p, dst, tensor.NewRandom(seed, "lora "+p.name))
+			return nil
+		})
+		if err != nil {
+			a.releaseFirst(i)
+			return nil, err
 		}
-		return &term{
-			a:     autograd.Param(tensor.FromF32(dev, a, c.Rank, in)),
-			b:     autograd.Param(tensor.FromF32(dev, b, out, c.Rank)),
-			scale: c.Scale(), dropout: c.Dropout,
-		}, nil
-	})
+		p.value.T = t
+	}
+	return a, a.attach()
+}
+
+// init fills in a parameter's first contents.
+func (a *Adapter) init(p parameter, dst []float32, random *tensor.Random) {
+	clear(dst)
+	shape := p.value.Shape()
+	switch {
+	case p.init != nil:
+		p.init(dst)
+	case strings.HasSuffix(p.name, ".lora_embedding_B"):
+		random.Normal(dst, 0, 1)
+	case strings.HasSuffix(p.name, ".lora_A.weight") && a.Config.Init == "gaussian":
+		random.Normal(dst, 0, 1/float64(shape[0]))
+	case strings.HasSuffix(p.name, ".lora_A.weight"), strings.HasSuffix(p.name, ".lora_B.weight") && a.Config.Init == "random":
+		bound := 1 / math.Sqrt(float64(shape[1]))
+		random.Uniform(dst, -bound, bound)
+	}
 }
 
 // Params yields the adapter's parameters with their names in the file.
 func (a *Adapter) Params() iter.Seq2[string, *autograd.Value] {
 	return func(yield func(string, *autograd.Value) bool) {
-		for i, l := range a.layers {
-			t := a.terms[i]
-			if !yield(prefix+l.path+aName, t.a) || !yield(prefix+l.path+bName, t.b) {
+		for _, p := range a.params {
+			if !yield(prefix+p.name, p.value) {
 				return
 			}
 		}
 	}
 }
 
-// SetTrainable says whether gradients of the adapter are wanted.
-func (a *Adapter) SetTrainable(on bool) {
-	for _, p := range a.Params() {
-		p.Trainable = on
-	}
-}
-
 // Elems returns the number of the adapter's parameters.
 func (a *Adapter) Elems() int {
 	n := 0
-	for _, p := range a.Params() {
-		n += p.T.Elems()
+	for _, p := range a.params {
+		n += p.value.T.Elems()
 	}
 	return n
 }
 
-// Merged returns the weight of the i-th adapted layer with the low-rank term
-// added, W + s·B·A, which belongs to the caller, and the layer's path. A sum that
-// is not finite is an error. Layers are counted in the model's order; past the
-// last one the path is "".
-func (a *Adapter) Merged(i int) (path string, w *tensor.Tensor, err error) {
-	if i >= len(a.layers) {
-		return "", nil, nil
-	}
-	l, t := a.layers[i], a.terms[i]
-	base := l.Base.Affine(&nn.Step{}).W
-	if shared(a.model, base) {
-		return l.path, nil, fmt.Errorf("%s shares its weight with the embedding: merging would change both", l.path)
-	}
-	w = base.T.Clone()
-	w.AddMatMul(t.b.T, t.a.T, false, false, t.scale)
-	if !finite(w.F32s()) {
-		w.Release()
-		return l.path, nil, fmt.Errorf("adapter %q: the merged weight of %s is not finite", a.Name, l.path)
-	}
-	return l.path, w, nil
-}
-
-// Merge replaces the base's weights by the merged ones: afterwards the base alone
-// computes what base and adapter did. No call may be under way. After an error
-// nothing was changed.
-func (a *Adapter) Merge() error {
-	if a.base != nil {
-		return nil
-	}
-	for _, l := range a.layers {
-		for name, t := range *l.terms.Load() {
-			if t.merged {
-				return fmt.Errorf("adapter %q is merged into the model: unmerge it before merging %q", name, a.Name)
-			}
-		}
-	}
-	merged := make([]*tensor.Tensor, len(a.layers))
-	for i := range a.layers {
-		var err error
-		if _, merged[i], err = a.Merged(i); err != nil {
-			for _, w := range merged[:i] {
-				w.Release()
-			}
-			return err
-		}
-	}
-	for i, l := range a.layers {
-		w := l.Base.Affine(&nn.Step{}).W
-		a.base = append(a.base, w.T)
-		w.T, a.terms[i].merged = merged[i], true
-	}
-	return nil
-}
-
-// Unmerge undoes Merge: the weights are bit for bit what they were.
-func (a *Adapter) Unmerge() {
-	for i, base := range a.base {
-		w := a.layers[i].Base.Affine(&nn.Step{}).W
-		w.T.Release()
-		w.T, a.terms[i].merged = base, false
-	}
-	a.base = nil
-}
-
-// shared reports whether a weight is the embedding's too.
-func shared(model any, w *autograd.Value) bool {
-	m, ok := model.(interface{ Tied() *autograd.Value })
-	return ok && m.Tied() == w
-}
-
-// Remove takes the adapter off the model, unmerging it first, and releases it.
-// No call may be using it.
+// Remove takes the adapter off the model, unmerging it first. Its memory is
+// released when the last call that holds it is done.
 func (a *Adapter) Remove() {
 	a.Unmerge()
-	for _, l := range a.layers {
-		l.set(a.Name, nil)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.removed {
+		return
 	}
-	a.release()
-	a.layers, a.terms = nil, nil
+	a.removed = true
+	if a.holds == 0 {
+		a.release()
+	}
 }
 
-func (a *Adapter) release() {
-	for _, t := range a.terms {
-		t.a.T.Release()
-		t.b.T.Release()
+func (a *Adapter) release() { a.releaseFirst(len(a.params)) }
+
+func (a *Adapter) releaseFirst(n int) {
+	for _, p := range a.params[:n] {
+		p.value.T.Release()
 	}
 }
 

@@ -1,7 +1,9 @@
 package lora
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -27,43 +29,77 @@ type matcher struct {
 	target  *regexp.Regexp
 	exclude *regexp.Regexp
 	layer   []*regexp.Regexp
+	ranks   []*regexp.Regexp
+	alphas  []*regexp.Regexp
 }
 
 func (c *Config) matcher() (*matcher, error) {
 	m := &matcher{c: c}
-	var err error
-	if m.target, err = whole("target_modules", c.Targets.Regex); err != nil {
-		return nil, err
+	var errs []error
+	compile := func(key, pattern, format string) *regexp.Regexp {
+		re, err := regexp.Compile(strings.Replace(format, "%", pattern, 1))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s %q: %w", key, pattern, err))
+		}
+		return re
 	}
-	if m.exclude, err = whole("exclude_modules", c.Exclude.Regex); err != nil {
-		return nil, err
+	// Python's re.fullmatch and re.match. Go's patterns lack look-around and back
+	// references; a pattern with them is an error.
+	if c.Targets.Regex != "" {
+		m.target = compile("target_modules", c.Targets.Regex, `^(?:%)$`)
+	}
+	if c.Exclude.Regex != "" {
+		m.exclude = compile("exclude_modules", c.Exclude.Regex, `^(?:%)$`)
 	}
 	patterns := c.LayersPattern
 	if len(patterns) == 0 {
 		patterns = []string{`[^.]*`}
 	}
 	for _, p := range patterns {
-		re, err := regexp.Compile(`^.*?\.` + p + `\.(\d+)\.`)
-		if err != nil {
-			return nil, fmt.Errorf("layers_pattern %q: %w", p, err)
-		}
-		m.layer = append(m.layer, re)
+		m.layer = append(m.layer, compile("layers_pattern", p, `^.*?\.%\.(\d+)\.`))
 	}
-	return m, nil
+	for _, p := range c.Ranks {
+		m.ranks = append(m.ranks, compile("rank_pattern", p.Regex, `^(?:.*\.)?(?:%)$`))
+	}
+	for _, p := range c.Alphas {
+		m.alphas = append(m.alphas, compile("alpha_pattern", p.Regex, `^(?:.*\.)?(?:%)$`))
+	}
+	return m, errors.Join(errs...)
 }
 
-// whole compiles a pattern that has to match a whole name, as Python's
-// re.fullmatch. Go's patterns lack look-around and back references; a pattern
-// with them is an error.
-func whole(key, pattern string) (*regexp.Regexp, error) {
-	if pattern == "" {
-		return nil, nil
+// rank returns the rank of a module and what its low-rank term is multiplied by:
+// alpha/r, or alpha/√r.
+func (m *matcher) rank(module string) (r int, scale float64) {
+	r, alpha := m.c.Rank, m.c.Alpha
+	for i, re := range m.ranks {
+		if re.MatchString(module) {
+			r = int(m.c.Ranks[i].Value)
+			break
+		}
 	}
-	re, err := regexp.Compile(`^(?:` + pattern + `)$`)
-	if err != nil {
-		return nil, fmt.Errorf("%s %q: %w", key, pattern, err)
+	for i, re := range m.alphas {
+		if re.MatchString(module) {
+			alpha = m.c.Alphas[i].Value
+			break
+		}
 	}
-	return re, nil
+	if m.c.RSLoRA {
+		return r, alpha / math.Sqrt(float64(r))
+	}
+	return r, alpha / float64(r)
+}
+
+// saved reports whether modules_to_save names the module.
+func (m *matcher) saved(module string) bool {
+	return slices.ContainsFunc(m.c.Save, func(n string) bool { return strings.HasSuffix(module, n) })
+}
+
+// insideSaved reports whether the module is, or lies in, one that is saved whole,
+// which is then no target.
+func (m *matcher) insideSaved(module string) bool {
+	return slices.ContainsFunc(m.c.Save, func(n string) bool {
+		return strings.Contains("."+module+".", "."+n+".")
+	})
 }
 
 func named(list []string, module string) bool {
@@ -74,6 +110,9 @@ func named(list []string, module string) bool {
 
 // excluded reports whether exclude_modules names the module.
 func (m *matcher) excluded(module string) bool {
+	if m.insideSaved(module) {
+		return true
+	}
 	if m.exclude != nil {
 		return m.exclude.MatchString(module)
 	}
@@ -125,15 +164,12 @@ func modules(model any) []string {
 	return out
 }
 
-// targets returns the slots of a model that the configuration names. A target
-// that matches nothing, and one that matches something else than a linear layer,
-// are errors.
-func (c *Config) targets(model any) ([]nn.Slot, error) {
-	m, err := c.matcher()
-	if err != nil {
-		return nil, err
-	}
-	linear := map[string]nn.Slot{}
+// targets returns the slots of a model that the configuration names: linear layers
+// and embeddings. A target that matches nothing, and one that matches something
+// else, are errors.
+func (m *matcher) targets(model any) ([]nn.Slot, error) {
+	targets := m.c.Targets
+	adaptable := map[string]bool{}
 	var output nn.Layer
 	if lm, ok := model.(nn.CausalLM); ok {
 		output = lm.Output()
@@ -141,35 +177,41 @@ func (c *Config) targets(model any) ([]nn.Slot, error) {
 	var out []nn.Slot
 	excluded := false
 	for _, s := range nn.Slots(model) {
-		if _, ok := s.Layer().(nn.Affine); !ok {
+		linear, ok := s.Layer().(nn.Affine)
+		if !ok && s.Embedder() == nil {
 			continue
 		}
-		linear[s.Path] = s
+		adaptable[s.Path] = true
+		match := m.targeted(s.Path)
+		if targets.AllLinear {
+			match = linear != nil && s.Layer() != output
+		}
 		switch {
-		case m.excluded(s.Path):
-			excluded = excluded || c.Targets.AllLinear || m.targeted(s.Path)
-		case c.Targets.AllLinear && s.Layer() != output, !c.Targets.AllLinear && m.targeted(s.Path):
+		case match && m.excluded(s.Path):
+			excluded = true
+		case match:
 			out = append(out, s)
 		}
 	}
-	if !c.Targets.AllLinear {
-		for _, name := range modules(model) {
-			if _, ok := linear[name]; !ok && m.targeted(name) && !m.excluded(name) {
-				return nil, fmt.Errorf("target_modules match %q, which is no linear layer", name)
+	if !targets.AllLinear {
+		all := modules(model)
+		for _, name := range all {
+			if !adaptable[name] && m.targeted(name) && !m.excluded(name) {
+				return nil, fmt.Errorf("target_modules match %q, which is neither a linear layer nor an embedding", name)
 			}
 		}
-		for _, name := range c.Targets.List {
-			if c.Layers == nil && !slices.ContainsFunc(modules(model), func(module string) bool { return named([]string{name}, module) }) {
+		for _, name := range targets.List {
+			if m.c.Layers == nil && !slices.ContainsFunc(all, func(module string) bool { return named([]string{name}, module) }) {
 				return nil, fmt.Errorf("target %q matches no module of the model", name)
 			}
 		}
 	}
 	switch {
-	case len(out) > 0:
+	case len(out) > 0 || targets.None() && (m.c.Save != nil || m.c.Tokens != nil):
 		return out, nil
 	case excluded:
-		return nil, fmt.Errorf("all modules that the targets match are excluded")
+		return nil, errors.New("all modules that the targets match are excluded")
 	}
-	what, _ := c.Targets.MarshalJSON()
-	return nil, fmt.Errorf("the targets %s match no module of the model", what)
+	what, err := targets.MarshalJSON()
+	return nil, errors.Join(err, fmt.Errorf("the targets %s match no module of the model", what))
 }

@@ -43,8 +43,8 @@ type Request struct {
 	Prompt    []int32 // at least one token
 	MaxTokens int
 	Sampling  Sampling
-	EOS       []int32 // tokens that end the text; they are not yielded
-	Adapter   string  // "" is the base model
+	EOS       []int32  // tokens that end the text; they are not yielded
+	Adapter   *Adapter // nil is the base model
 }
 
 // Timing tells how long the parts of a generation took.
@@ -115,7 +115,7 @@ func (r *Request) check(vocab int) error {
 }
 
 // forward puts the logits that follow the last of the tokens into logits.
-func forward(m CausalLM, arena *tensor.Arena, cache *KVCache, ids []int32, adapter string, logits []float32) {
+func forward(m CausalLM, arena *tensor.Arena, cache *KVCache, ids []int32, adapter *Adapter, logits []float32) {
 	defer arena.Close()
 	s := &Step{Tape: autograd.NoGrad(arena), B: 1, T: len(ids), Cache: cache, Adapter: adapter}
 	x := m.Hidden(s, ids)

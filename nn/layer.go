@@ -35,8 +35,8 @@ type Step struct {
 	// Recompute says that blocks keep their input alone for the backward pass.
 	Recompute bool
 
-	// Adapter names the adapter that this call uses; "" is the base model.
-	Adapter string
+	// Adapter is what this call uses beside the model; nil is the base alone.
+	Adapter *Adapter
 
 	// Cache holds the keys and values of the tokens before, if there are any.
 	Cache *KVCache
@@ -48,6 +48,34 @@ type Step struct {
 	// Cos and Sin are the rotary angles of the call's tokens, [T, D/2], or
 	// [B·T, D/2] with Starts. The model sets them.
 	Cos, Sin *tensor.Tensor
+}
+
+// Adapter is what a call uses beside a model's own parameters.
+type Adapter struct {
+	// Parts holds, for a layer that has a place for adapters, what this one puts
+	// there.
+	Parts map[any]any
+	// Params are parameters that take the place of the model's own.
+	Params map[*autograd.Value]*autograd.Value
+}
+
+// Part returns what the call's adapter has for a layer, nil if nothing.
+func (s *Step) Part(layer any) any {
+	if s.Adapter == nil {
+		return nil
+	}
+	return s.Adapter.Parts[layer]
+}
+
+// Param returns the parameter that the call uses in the place of p: p itself,
+// unless its adapter has another.
+func (s *Step) Param(p *autograd.Value) *autograd.Value {
+	if s.Adapter != nil {
+		if q := s.Adapter.Params[p]; q != nil {
+			return q
+		}
+	}
+	return p
 }
 
 // Block runs f, a block of layers, on x: in a scope of its own, so that what is
@@ -76,10 +104,19 @@ func NewLinear(in, out int, bias bool) *Linear {
 }
 
 // Affine returns the layer's matrix and bias.
-func (l *Linear) Affine(*Step) autograd.Affine { return autograd.Affine{W: l.Weight, Bias: l.Bias} }
+func (l *Linear) Affine(s *Step) autograd.Affine {
+	return autograd.Affine{W: s.Param(l.Weight), Bias: s.Param(l.Bias)}
+}
 
 // Forward returns x·Wᵀ + b.
 func (l *Linear) Forward(s *Step, x *autograd.Value) *autograd.Value { return x.Affine(l.Affine(s)) }
+
+// Embedder is the part of a model that turns token ids into its first states.
+type Embedder interface {
+	Embed(s *Step, ids []int32) *autograd.Value
+	// Table returns the matrix whose rows they are, [V, C].
+	Table() *autograd.Value
+}
 
 // Embedding turns token ids into rows of its weight [V, C].
 type Embedding struct {
@@ -91,8 +128,11 @@ func NewEmbedding(vocab, dim int) *Embedding { return &Embedding{Weight: meta(vo
 
 // Embed returns the rows of ids, [len(ids), C].
 func (e *Embedding) Embed(s *Step, ids []int32) *autograd.Value {
-	return s.Tape.Embedding(e.Weight, ids)
+	return s.Tape.Embedding(s.Param(e.Weight), ids)
 }
+
+// Table returns the weight.
+func (e *Embedding) Table() *autograd.Value { return e.Weight }
 
 // RMSNorm is root mean square normalisation, see autograd's RMSNorm.
 type RMSNorm struct {
@@ -104,8 +144,8 @@ type RMSNorm struct {
 func NewRMSNorm(dim int, eps float64) *RMSNorm { return &RMSNorm{Weight: meta(dim), Eps: eps} }
 
 // Forward normalises the rows of x.
-func (n *RMSNorm) Forward(_ *Step, x *autograd.Value) *autograd.Value {
-	return x.RMSNorm(n.Weight, n.Eps)
+func (n *RMSNorm) Forward(s *Step, x *autograd.Value) *autograd.Value {
+	return x.RMSNorm(s.Param(n.Weight), n.Eps)
 }
 
 func meta(shape ...int) *autograd.Value { return autograd.Param(tensor.Meta(tensor.F32, shape...)) }

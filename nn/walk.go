@@ -20,17 +20,27 @@ import (
 //
 // This file is all the reflection there is.
 
-// Slot is a place of a model that holds a Layer and can hold another.
+// Slot is a place of a model that holds a Layer or an Embedder and can hold
+// another.
 type Slot struct {
 	Path  string // dotted, as in the checkpoint: "model.layers.0.self_attn.q_proj"
 	field reflect.Value
 }
 
-// Layer returns what the slot holds.
-func (s Slot) Layer() Layer { return s.field.Interface().(Layer) }
+// Layer returns the layer that the slot holds, nil if it holds an Embedder.
+func (s Slot) Layer() Layer {
+	l, _ := s.field.Interface().(Layer)
+	return l
+}
 
-// Set puts a layer into the slot.
-func (s Slot) Set(l Layer) { s.field.Set(reflect.ValueOf(l)) }
+// Embedder returns the Embedder that the slot holds, nil if it holds a layer.
+func (s Slot) Embedder() Embedder {
+	e, _ := s.field.Interface().(Embedder)
+	return e
+}
+
+// Set puts a Layer, or an Embedder, into the slot.
+func (s Slot) Set(l any) { s.field.Set(reflect.ValueOf(l)) }
 
 // Params yields the parameters of a model with their checkpoint names, in the
 // order of the fields. A parameter that occurs twice, such as a tied output
@@ -56,7 +66,7 @@ func Slots(model any) []Slot {
 	var slots []Slot
 	last := ""
 	walk("", reflect.ValueOf(model), func(path string, v reflect.Value) bool {
-		if v.Type() == layerType && !v.IsNil() && path != last {
+		if isSlot(v) && !v.IsNil() && path != last {
 			slots = append(slots, Slot{path, v})
 			last = path
 		}
@@ -66,9 +76,12 @@ func Slots(model any) []Slot {
 }
 
 var (
-	layerType = reflect.TypeFor[Layer]()
-	valueType = reflect.TypeFor[*autograd.Value]()
+	layerType    = reflect.TypeFor[Layer]()
+	embedderType = reflect.TypeFor[Embedder]()
+	valueType    = reflect.TypeFor[*autograd.Value]()
 )
+
+func isSlot(v reflect.Value) bool { return v.Type() == layerType || v.Type() == embedderType }
 
 // walk calls f for each slot and each parameter below v, until f returns false.
 func walk(path string, v reflect.Value, f func(path string, v reflect.Value) bool) bool {
@@ -79,7 +92,7 @@ func walk(path string, v reflect.Value, f func(path string, v reflect.Value) boo
 		if v.IsNil() {
 			return true
 		}
-		if v.Type() == layerType && !f(path, v) {
+		if isSlot(v) && !f(path, v) {
 			return false
 		}
 		return walk(path, v.Elem(), f)

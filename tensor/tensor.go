@@ -115,6 +115,9 @@ func Result(dt DType, shape Shape, in ...*Tensor) *Tensor { return result(dt, sh
 // Device returns the device that the tensor lives on, nil for a Meta tensor.
 func (t *Tensor) Device() Device { return t.dev }
 
+// Arena returns the arena that the tensor belongs to, nil if it is its maker's.
+func (t *Tensor) Arena() *Arena { return t.arena }
+
 // DType returns the element type.
 func (t *Tensor) DType() DType { return t.dt }
 

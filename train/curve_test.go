@@ -83,7 +83,7 @@ func run(t testing.TB, dir string, c curve, dev tensor.Device, m *llama.Model) (
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Adapter = "x"
+		o.Adapter = a.Use()
 		for name, v := range a.Params() {
 			params = append(params, train.Param{Name: name, Value: v})
 		}

@@ -19,9 +19,9 @@ type Options struct {
 	Schedule    Schedule
 	Warmup      float64 // steps, or a share of all below 1
 	WeightDecay float64
-	Clip        float64 // largest norm of the gradients; 0 does not clip
-	Seed        uint64  // of dropout
-	Adapter     string  // the adapter that is trained, as a step names it
+	Clip        float64     // largest norm of the gradients; 0 does not clip
+	Seed        uint64      // of dropout
+	Adapter     *nn.Adapter // that the model computes with; nil: none
 	Recompute   bool
 }
 
@@ -118,7 +118,7 @@ type Result struct {
 }
 
 // Evaluate returns the mean loss of the examples, batch rows at a time.
-func Evaluate(ctx context.Context, m nn.CausalLM, dev tensor.Device, examples []Example, batch int, adapter string) (Result, error) {
+func Evaluate(ctx context.Context, m nn.CausalLM, dev tensor.Device, examples []Example, batch int, adapter *nn.Adapter) (Result, error) {
 	var r Result
 	var sum float64
 	for lo := 0; lo < len(examples); lo += batch {

@@ -1,6 +1,8 @@
 package llama
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"strings"
 
@@ -13,10 +15,10 @@ import (
 type Model struct {
 	Config Config
 
-	Embed *nn.Embedding `nn:"model.embed_tokens"`
-	Block []*Block      `nn:"model.layers"`
-	Norm  *nn.RMSNorm   `nn:"model.norm"`
-	Head  nn.Layer      `nn:"lm_head"`
+	Embed nn.Embedder `nn:"model.embed_tokens"`
+	Block []*Block    `nn:"model.layers"`
+	Norm  *nn.RMSNorm `nn:"model.norm"`
+	Head  nn.Layer    `nn:"lm_head"`
 }
 
 // Block is a transformer block: x += attention(norm(x)); x += mlp(norm(x)).
@@ -78,7 +80,7 @@ func New(c Config) *Model {
 	}
 	head := nn.NewLinear(c.HiddenSize, c.VocabSize, false)
 	if c.TieWordEmbeddings {
-		head.Weight = m.Embed.Weight
+		head.Weight = m.Embed.Table()
 	}
 	m.Head = head
 	return m
@@ -185,10 +187,83 @@ func (m *Model) NewCache(dev tensor.Device, capacity int) *nn.KVCache {
 // Family returns the model_type, by which defaults are chosen.
 func (m *Model) Family() string { return m.Config.ModelType }
 
-// Tied returns the weight that embedding and head share, nil if they do not.
-func (m *Model) Tied() *autograd.Value {
-	if m.Config.TieWordEmbeddings {
-		return m.Embed.Weight
+// Tied reports whether the head computes with the embedding's weight.
+func (m *Model) Tied() bool {
+	head, ok := m.Head.(nn.Affine)
+	return ok && head.Affine(&nn.Step{}).W.T == m.Embed.Table().T
+}
+
+// Untie gives the head of a tied model a parameter of its own, which still has
+// the embedding's contents but can be replaced without it.
+func (m *Model) Untie() {
+	head, ok := m.Head.(*nn.Linear)
+	if ok && head.Weight == m.Embed.Table() {
+		head.Weight = alias(head.Weight)
 	}
+}
+
+// Replicate makes the model's blocks anew out of ranges of them, each from
+// including to excluding. Blocks that occur again share their contents but are
+// adapted each for itself.
+func (m *Model) Replicate(ranges [][2]int) error {
+	var blocks []*Block
+	used := map[int]bool{}
+	for _, r := range ranges {
+		if r[0] < 0 || r[1] > len(m.Block) || r[0] >= r[1] {
+			return fmt.Errorf("range %v is not within the %d layers", r, len(m.Block))
+		}
+		for i := r[0]; i < r[1]; i++ {
+			b, err := m.Block[i].replica(len(blocks), used[i])
+			if err != nil {
+				return err
+			}
+			used[i] = true
+			blocks = append(blocks, b)
+		}
+	}
+	for i, b := range m.Block {
+		if !used[i] {
+			nn.Release(b)
+		}
+	}
+	m.Block = blocks
+	m.Config.NumHiddenLayers = len(blocks)
 	return nil
+}
+
+// replica returns the block as the layer of that number; again says that it is in
+// use already, so that its parameters are to be new ones with the same contents.
+func (b *Block) replica(layer int, again bool) (*Block, error) {
+	attn, isAttn := b.Attn.(*Attention)
+	mlp, isMLP := b.MLP.(*MLP)
+	if !isAttn || !isMLP {
+		return nil, errors.New("the model is adapted already")
+	}
+	a, p := *attn, *mlp
+	a.layer = layer
+	z := &Block{AttnNorm: b.AttnNorm, Attn: &a, MLPNorm: b.MLPNorm, MLP: &p}
+	if !again {
+		return z, nil
+	}
+	for _, slot := range []*nn.Layer{&a.Q, &a.K, &a.V, &a.O, &p.Gate, &p.Up, &p.Down} {
+		l, ok := (*slot).(*nn.Linear)
+		if !ok {
+			return nil, errors.New("the model is adapted already")
+		}
+		*slot = &nn.Linear{Weight: alias(l.Weight), Bias: alias(l.Bias)}
+	}
+	for _, norm := range []**nn.RMSNorm{&z.AttnNorm, &z.MLPNorm, &a.QNorm, &a.KNorm} {
+		if *norm != nil {
+			*norm = &nn.RMSNorm{Weight: alias((*norm).Weight), Eps: (*norm).Eps}
+		}
+	}
+	return z, nil
+}
+
+// alias returns a new parameter with the contents of p.
+func alias(p *autograd.Value) *autograd.Value {
+	if p == nil {
+		return nil
+	}
+	return autograd.Param(p.T.Retain())
 }

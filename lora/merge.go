@@ -1,0 +1,145 @@
+package lora
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tenon-ml/tenon/autograd"
+	"github.com/tenon-ml/tenon/tensor"
+)
+
+// change is a parameter of the model with the contents that merging gives it.
+type change struct {
+	param *autograd.Value
+	to    *tensor.Tensor
+}
+
+// Merge makes the adapter part of the model's own weights: W + s·B·A, trained rows
+// and modules in the place of the old. Afterwards the model alone computes what
+// it did with the adapter. No call may be under way. After an error nothing was
+// changed.
+func (a *Adapter) Merge() error {
+	if a.base != nil {
+		return nil
+	}
+	changes, err := a.merged()
+	if err != nil {
+		for _, c := range changes {
+			c.to.Release()
+		}
+		return fmt.Errorf("adapter %q: %w", a.Name, err)
+	}
+	a.base = []*tensor.Tensor{}
+	for _, c := range changes {
+		a.base = append(a.base, c.param.T)
+		c.param.T = c.to
+	}
+	a.setMerged(true)
+	return nil
+}
+
+// Unmerge undoes Merge: the weights are bit for bit what they were. Adapters that
+// were merged one after the other are unmerged in the opposite order.
+func (a *Adapter) Unmerge() {
+	if a.base == nil {
+		return
+	}
+	for i, p := range a.changed() {
+		p.T.Release()
+		p.T = a.base[i]
+	}
+	a.base = nil
+	a.setMerged(false)
+}
+
+// setMerged says whether calls with the adapter find it in the model's weights.
+func (a *Adapter) setMerged(on bool) {
+	for _, t := range a.terms {
+		t.merged = on
+	}
+	for _, o := range a.overlays {
+		if on {
+			delete(a.use.Params, o.base)
+		} else {
+			a.use.Params[o.base] = o.own
+		}
+	}
+}
+
+// weight returns the parameter that a term changes.
+func (t *placed) weight() *autograd.Value {
+	if e, ok := t.layer.(*Embedding); ok {
+		return e.Base.Weight
+	}
+	return t.layer.(*Linear).Base.Weight
+}
+
+// changed returns the parameters that merging changes, each once, in the order of
+// merged.
+func (a *Adapter) changed() []*autograd.Value {
+	var out []*autograd.Value
+	seen := map[*autograd.Value]bool{}
+	add := func(p *autograd.Value) {
+		if p != nil && !seen[p] {
+			seen[p] = true
+			out = append(out, p)
+		}
+	}
+	for _, t := range a.terms {
+		add(t.weight())
+		if t.bbias != nil {
+			add(t.layer.(*Linear).Base.Bias)
+		}
+	}
+	for _, o := range a.overlays {
+		add(o.base)
+	}
+	return out
+}
+
+// merged returns the changes that merging makes. The tensors belong to the caller,
+// also after an error.
+func (a *Adapter) merged() ([]change, error) {
+	var out []change
+	at := map[*autograd.Value]*tensor.Tensor{}
+	for _, p := range a.changed() {
+		at[p] = p.T.Clone()
+		out = append(out, change{p, at[p]})
+	}
+	for _, o := range a.overlays {
+		at[o.base].CopyFrom(o.own.T)
+	}
+	done := map[*autograd.Value]bool{} // rows of tied weights are replaced once
+	for _, t := range a.terms {
+		w := at[t.weight()]
+		if t.a != nil {
+			_, embedding := t.layer.(*Embedding)
+			if embedding { // A is kept transposed: E + s·Aᵀ·Bᵀ
+				w.AddMatMul(t.a.T, t.b.T, false, true, t.scale)
+			} else {
+				w.AddMatMul(t.b.T, t.a.T, false, false, t.scale)
+			}
+		}
+		if t.bbias != nil {
+			bias := t.layer.(*Linear).Base.Bias
+			if bias == nil {
+				return out, fmt.Errorf("%s has no bias that B's could be added to (lora_bias)", t.path)
+			}
+			s := t.bbias.T.Scale(t.scale)
+			at[bias].AddInPlace(s)
+			s.Release()
+		}
+		if t.rows != nil && !done[t.weight()] {
+			done[t.weight()] = true
+			for i, id := range t.ids {
+				w.Slice(int(id), int(id)+1).CopyFrom(t.rows.T.Slice(i, i+1))
+			}
+		}
+	}
+	for _, c := range out {
+		if !finite(c.to.F32s()) {
+			return out, errors.New("a merged weight is not finite")
+		}
+	}
+	return out, nil
+}
