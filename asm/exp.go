@@ -37,6 +37,8 @@ func Exp(dst, x []float32) {
 //		dst[i] = exp(x[i] - m)
 //		sum += dst[i]
 //	}
+//
+// Where m and x[i] are the same infinity, dst[i] is NaN.
 func ExpSubSum(dst, x []float32, m float32) (sum float32) {
 	x = x[:len(dst)]
 	if useVec {

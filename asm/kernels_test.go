@@ -171,8 +171,9 @@ func TestReductions(t *testing.T) {
 		for n := range 68 {
 			lengths = append(lengths, n)
 		}
-		for _, n := range lengths {
-			x, y, dst := guarded(t, n, true), guarded(t, n, true), guarded(t, n, true)
+		for i, n := range append(lengths, lengths...) {
+			atEnd := i < len(lengths)
+			x, y, dst := guarded(t, n, atEnd), guarded(t, n, atEnd), guarded(t, n, atEnd)
 			normal(r, x)
 			normal(r, y)
 			var sum, abs, dot, dotAbs, squares float64
@@ -419,8 +420,9 @@ func TestEncodeRounds(t *testing.T) {
 func TestRMSNorm(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(5, 6))
-		for n := 1; n < 68; n++ {
-			x, w, dz, dst := guarded(t, n, true), guarded(t, n, true), guarded(t, n, true), guarded(t, n, true)
+		for i := 2; i < 2*68; i++ {
+			n, atEnd := i/2, i%2 != 0
+			x, w, dz, dst := guarded(t, n, atEnd), guarded(t, n, atEnd), guarded(t, n, atEnd), guarded(t, n, atEnd)
 			for _, s := range [][]float32{x, w, dz, dst} {
 				normal(r, s)
 			}
@@ -466,7 +468,13 @@ func TestRMSNorm(t *testing.T) {
 					t.Errorf("n %d: RMSNormGradRow with dx = dz differs at %d", n, i)
 				}
 			}
+			RMSNormRow(want, x, w, eps)
 			RMSNormRow(x, x, w, eps)
+			for i := range x {
+				if x[i] != want[i] {
+					t.Errorf("n %d: RMSNormRow with dst = x differs at %d", n, i)
+				}
+			}
 		}
 	})
 }
@@ -474,8 +482,9 @@ func TestRMSNorm(t *testing.T) {
 func TestRoPE(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(7, 8))
-		for h := range 68 {
-			x, dst, cos, sin := guarded(t, 2*h, true), guarded(t, 2*h, true), guarded(t, h, true), guarded(t, h, true)
+		for i := range 2 * 68 {
+			h, atEnd := i/2, i%2 != 0
+			x, dst, cos, sin := guarded(t, 2*h, atEnd), guarded(t, 2*h, atEnd), guarded(t, h, atEnd), guarded(t, h, atEnd)
 			normal(r, x)
 			for i := range cos {
 				s, c := math.Sincos(r.NormFloat64())
@@ -502,7 +511,11 @@ func TestRoPE(t *testing.T) {
 func TestRowDots(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(9, 10))
-		for k := range 68 {
+		for step := range 70 {
+			k := step
+			if step >= 68 { // several pieces
+				k = 2*dotPiece + 37*(step-68)
+			}
 			for _, rows := range []int{0, 1, 3, 4, 9} {
 				for m := 1; m <= 8; m++ {
 					ld := k + r.IntN(3)

@@ -36,29 +36,28 @@ func RowDotsMulti(dst []float32, ldd int, w []float32, ld, rows int, x []float32
 	}
 	whole := k &^ (lanes - 1)
 	for i := 0; i < rows; {
-		four := rows-i >= 4
-		for j := 0; j < m; j += 3 {
-			d, wi, xj := &dst[j*ldd+i], &w[i*ld], &x[j*ldx]
-			switch n := min(m-j, 3); {
-			case four && n == 1:
-				dots4x1(d, ldd, wi, ld, xj, ldx, whole)
-			case four && n == 2:
-				dots4x2(d, ldd, wi, ld, xj, ldx, whole)
-			case four:
-				dots4x3(d, ldd, wi, ld, xj, ldx, whole)
-			case n == 1:
-				dots1x1(d, ldd, wi, ld, xj, ldx, whole)
-			case n == 2:
-				dots1x2(d, ldd, wi, ld, xj, ldx, whole)
-			default:
-				dots1x3(d, ldd, wi, ld, xj, ldx, whole)
+		n := 1
+		if rows-i >= 4 {
+			n = 4
+		}
+		for l := 0; l < whole; l += dotPiece {
+			kk := min(dotPiece, whole-l)
+			for j := 0; j < m; j += 3 {
+				d, wi, xj, mm := dst[j*ldd+i:], &w[i*ld+l], &x[j*ldx+l], min(m-j, 3)
+				if l == 0 {
+					dots(n, mm, &d[0], ldd, wi, ld, xj, ldx, kk)
+					continue
+				}
+				var part [12]float32
+				dots(n, mm, &part[0], 4, wi, ld, xj, ldx, kk)
+				for q := range mm {
+					for p := range n {
+						d[q*ldd+p] += part[4*q+p]
+					}
+				}
 			}
 		}
-		if four {
-			i += 4
-		} else {
-			i++
-		}
+		i += n
 	}
 	if whole == k {
 		return
@@ -72,6 +71,28 @@ func RowDotsMulti(dst []float32, ldd int, w []float32, ld, rows int, x []float32
 			}
 			dst[j*ldd+i] = s
 		}
+	}
+}
+
+// dotPiece is the length of the pieces in which rows are multiplied: four of them
+// stay in the L1 cache while each group of three vectors passes.
+const dotPiece = 1024
+
+// dots runs the kernel for 4 or 1 rows and 1 to 3 vectors.
+func dots(rows, xs int, dst *float32, ldd int, w *float32, ld int, x *float32, ldx, k int) {
+	switch 4*rows + xs {
+	case 17:
+		dots4x1(dst, ldd, w, ld, x, ldx, k)
+	case 18:
+		dots4x2(dst, ldd, w, ld, x, ldx, k)
+	case 19:
+		dots4x3(dst, ldd, w, ld, x, ldx, k)
+	case 5:
+		dots1x1(dst, ldd, w, ld, x, ldx, k)
+	case 6:
+		dots1x2(dst, ldd, w, ld, x, ldx, k)
+	case 7:
+		dots1x3(dst, ldd, w, ld, x, ldx, k)
 	}
 }
 
