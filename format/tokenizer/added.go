@@ -31,6 +31,10 @@ type addedVocabulary struct {
 	raw, normalized matcher
 }
 
+// maxAdded bounds the text of all added tokens, which the matchers hold in a
+// form some hundred times as large. Real files have a few thousand bytes.
+const maxAdded = 1 << 20
+
 // newAddedVocabulary gives each token the id that the model has for it, or the
 // next one behind the vocabulary, as the crate does; it ignores what the file
 // says the id is, so a file that says something else would be read differently
@@ -42,8 +46,12 @@ func newAddedVocabulary(tokens []addedToken, m model, normalize normalizer) (add
 		specials: map[string]bool{},
 	}
 	next := int32(m.size())
+	total := 0
 	for i := range tokens {
 		a := &tokens[i]
+		if total += len(a.Content); total > maxAdded {
+			return v, fmt.Errorf("added_tokens: more than %d bytes of text", maxAdded)
+		}
 		if a.Content == "" {
 			continue
 		}
@@ -86,6 +94,7 @@ func newAddedVocabulary(tokens []addedToken, m model, normalize normalizer) (add
 // a trie over bytes, tried wherever a token's first byte occurs.
 type matcher struct {
 	nodes []matchNode
+	first [256]int32 // the root's nodes by their byte; 0: none
 }
 
 type matchNode struct {
@@ -112,6 +121,7 @@ func (m *matcher) add(a *addedToken, id int32) *addedToken {
 		}
 		n = to
 	}
+	m.first[a.pattern[0]] = m.nodes[0].next[a.pattern[0]]
 	if t := m.nodes[n].token; t != nil {
 		return t
 	}
@@ -123,8 +133,8 @@ func (m *matcher) add(a *addedToken, id int32) *addedToken {
 // node is nil when there is none.
 func (m *matcher) find(s string, from int) (hit *matchNode, start, end int) {
 	for i := from; i < len(s); i++ {
-		n, ok := m.nodes[0].next[s[i]]
-		if !ok {
+		n := m.first[s[i]]
+		if n == 0 {
 			continue
 		}
 		for j := i + 1; ; j++ {
@@ -134,6 +144,7 @@ func (m *matcher) find(s string, from int) (hit *matchNode, start, end int) {
 			if j == len(s) {
 				break
 			}
+			var ok bool
 			if n, ok = m.nodes[n].next[s[j]]; !ok {
 				break
 			}

@@ -62,7 +62,8 @@ var presGGUF = map[string]preGGUF{
 }
 
 // FromGGUF builds the tokenizer of a GGUF file: a byte-level BPE ("gpt2") with
-// the pre-tokenizer that tokenizer.ggml.pre names. Control and user-defined
+// the pre-tokenizer that tokenizer.ggml.pre names, "default" if there is no such
+// key. Control and user-defined
 // tokens are found inside the text as they are written; control tokens are the
 // special ones. Without tokenizer.ggml.add_bos_token, BOS is added where
 // llama.cpp adds it: for Llama 3.
@@ -76,7 +77,7 @@ func FromGGUF(m Metadata) (*Tokenizer, error) {
 
 func fromGGUF(m Metadata) (*Tokenizer, error) {
 	kind, _, err1 := value[string](m, "tokenizer.ggml.model")
-	name, _, err2 := value[string](m, "tokenizer.ggml.pre")
+	name, named, err2 := value[string](m, "tokenizer.ggml.pre")
 	tokens, _, err3 := value[[]string](m, "tokenizer.ggml.tokens")
 	types, _, err4 := value[[]int32](m, "tokenizer.ggml.token_type")
 	lines, _, err5 := value[[]string](m, "tokenizer.ggml.merges")
@@ -85,6 +86,9 @@ func fromGGUF(m Metadata) (*Tokenizer, error) {
 	}
 	if kind != "gpt2" {
 		return nil, wrapKey("tokenizer.ggml.model", unsupported(kind, `"gpt2"`))
+	}
+	if !named { // as in files from before the key was there
+		name = "default"
 	}
 	pre, ok := presGGUF[name]
 	if !ok {

@@ -79,10 +79,10 @@ func parse(data []byte, specials []string) (*Tokenizer, error) {
 	if t.model, err = parseModel(f.Model); err != nil {
 		return nil, err
 	}
-	if t.normalize, err = parseNormalizer(f.Normalizer, 0); err != nil {
+	if t.normalize, err = parseNormalizer(f.Normalizer, 0, new(growth)); err != nil {
 		return nil, err
 	}
-	if t.split, err = parsePreTokenizer(f.PreTokenizer, 0); err != nil {
+	if t.split, err = parsePreTokenizer(f.PreTokenizer, 0, new(growth)); err != nil {
 		return nil, err
 	}
 	if t.prefix, t.suffix, err = parsePostProcessor(f.PostProcessor, 0); err != nil {

@@ -112,7 +112,9 @@ func composed(rs []classed) []classed {
 }
 
 func composePair(a, b rune) (rune, bool) {
-	if b < 0x300 { // nothing composes with a second character below
+	var buf [utf8.UTFMax]byte
+	n := utf8.EncodeRune(buf[:], b)
+	if norm.NFC.Properties(buf[:n]).BoundaryBefore() { // is no second part of anything
 		return 0, false
 	}
 	s := norm.NFC.String(string(a) + string(b))

@@ -13,14 +13,17 @@ import (
 type normalizer func(string) string
 
 // parseNormalizer reads the normalizer of a tokenizer.json; null is nil.
-func parseNormalizer(raw json.RawMessage, depth int) (normalizer, error) {
+func parseNormalizer(raw json.RawMessage, depth int, g *growth) (normalizer, error) {
 	typ, err := typeOf(raw)
 	if err != nil || typ == "" {
 		return nil, wrapKey("normalizer", err)
 	}
+	if err := g.add(1); err != nil {
+		return nil, wrapKey("normalizer", err)
+	}
 	switch typ {
 	case "Sequence":
-		return parseNormalizers(raw, depth)
+		return parseNormalizers(raw, depth, g)
 	case "NFC":
 		return normalForm(norm.NFC), nil
 	case "NFD":
@@ -36,12 +39,12 @@ func parseNormalizer(raw json.RawMessage, depth int) (normalizer, error) {
 	case "Prepend":
 		return parsePrepend(raw)
 	case "Replace":
-		return parseReplace(raw)
+		return parseReplace(raw, g)
 	}
 	return nil, wrapKey("normalizer", unsupported(typ, "NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace or Sequence"))
 }
 
-func parseNormalizers(raw json.RawMessage, depth int) (normalizer, error) {
+func parseNormalizers(raw json.RawMessage, depth int, g *growth) (normalizer, error) {
 	if depth >= maxDepth {
 		return nil, fmt.Errorf("normalizer: Sequences nested deeper than %d", maxDepth)
 	}
@@ -53,7 +56,7 @@ func parseNormalizers(raw json.RawMessage, depth int) (normalizer, error) {
 	}
 	var all []normalizer
 	for _, r := range f.Normalizers {
-		n, err := parseNormalizer(r, depth+1)
+		n, err := parseNormalizer(r, depth+1, g)
 		if err != nil {
 			return nil, err
 		}
@@ -91,12 +94,18 @@ func parseStrip(raw json.RawMessage) (normalizer, error) {
 	}, nil
 }
 
+// maxPrepend bounds what is written before every piece of a text.
+const maxPrepend = 1 << 12
+
 func parsePrepend(raw json.RawMessage) (normalizer, error) {
 	var f struct {
 		Prepend string `json:"prepend"`
 	}
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return nil, wrapKey("normalizer", err)
+	}
+	if len(f.Prepend) > maxPrepend {
+		return nil, fmt.Errorf("normalizer: type %q: %d bytes, want at most %d", "Prepend", len(f.Prepend), maxPrepend)
 	}
 	return func(s string) string {
 		if s == "" {
@@ -106,7 +115,7 @@ func parsePrepend(raw json.RawMessage) (normalizer, error) {
 	}, nil
 }
 
-func parseReplace(raw json.RawMessage) (normalizer, error) {
+func parseReplace(raw json.RawMessage, g *growth) (normalizer, error) {
 	var f struct {
 		Pattern struct{ String, Regex *string } `json:"pattern"`
 		Content string                          `json:"content"`
@@ -116,6 +125,9 @@ func parseReplace(raw json.RawMessage) (normalizer, error) {
 	}
 	if f.Pattern.String == nil || *f.Pattern.String == "" {
 		return nil, fmt.Errorf("normalizer: type %q: only a string is supported as pattern", "Replace")
+	}
+	if err := g.add(float64(len(f.Content)) / float64(len(*f.Pattern.String))); err != nil {
+		return nil, wrapKey("normalizer", err)
 	}
 	return func(s string) string { return strings.ReplaceAll(s, *f.Pattern.String, f.Content) }, nil
 }

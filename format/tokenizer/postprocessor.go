@@ -6,6 +6,9 @@ import (
 	"slices"
 )
 
+// maxAffixes bounds what a post-processor adds to a text.
+const maxAffixes = 1 << 10
+
 // parsePostProcessor reads the post_processor of a tokenizer.json: the ids that
 // it writes before and behind a text.
 func parsePostProcessor(raw json.RawMessage, depth int) (prefix, suffix []int32, err error) {
@@ -45,6 +48,9 @@ func parsePostProcessors(raw json.RawMessage, depth int) (prefix, suffix []int32
 		}
 		// The later ones surround what the earlier ones wrote.
 		prefix, suffix = slices.Concat(p, prefix), slices.Concat(suffix, s)
+		if len(prefix)+len(suffix) > maxAffixes {
+			return nil, nil, fmt.Errorf("post_processor: adds more than %d tokens", maxAffixes)
+		}
 	}
 	return prefix, suffix, nil
 }
@@ -80,6 +86,9 @@ func parseTemplateProcessing(raw json.RawMessage) (prefix, suffix []int32, err e
 				if id < 0 || id >= maxID {
 					return nil, nil, fmt.Errorf("type %q: special token %q: id %d, want 0 to %d", "TemplateProcessing", piece.SpecialToken.ID, id, maxID-1)
 				}
+			}
+			if len(prefix)+len(suffix)+len(t.IDs) > maxAffixes {
+				return nil, nil, fmt.Errorf("type %q: single: adds more than %d tokens", "TemplateProcessing", maxAffixes)
 			}
 			if sequences == 0 {
 				prefix = append(prefix, t.IDs...)

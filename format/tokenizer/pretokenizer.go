@@ -12,16 +12,41 @@ type preTokenizer func(dst []string, s string) []string
 // maxDepth bounds Sequences within Sequences.
 const maxDepth = 8
 
+// growth is by how much the steps of a pipeline read so far can lengthen a
+// text, and how many they are. It keeps a short file from asking for steps that
+// each double what the one before has made.
+type growth struct {
+	factor float64
+	steps  int
+}
+
+// add counts one more step.
+func (g *growth) add(factor float64) error {
+	g.factor = max(g.factor, 1) * max(factor, 1)
+	g.steps++
+	if g.factor > 1<<12 || g.steps > 1<<8 {
+		return fmt.Errorf("%d steps that make a text up to %.0f times as long, want at most %d and %d", g.steps, g.factor, 1<<8, 1<<12)
+	}
+	return nil
+}
+
 // parsePreTokenizer reads the pre_tokenizer of a tokenizer.json; null is nil.
-func parsePreTokenizer(raw json.RawMessage, depth int) (preTokenizer, error) {
+func parsePreTokenizer(raw json.RawMessage, depth int, g *growth) (preTokenizer, error) {
 	typ, err := typeOf(raw)
 	if err != nil || typ == "" {
+		return nil, wrapKey("pre_tokenizer", err)
+	}
+	factor := 1.0
+	if typ == "ByteLevel" {
+		factor = 2 // a byte becomes a character of up to two
+	}
+	if err := g.add(factor); err != nil {
 		return nil, wrapKey("pre_tokenizer", err)
 	}
 	var p preTokenizer
 	switch typ {
 	case "Sequence":
-		return parsePreTokenizers(raw, depth)
+		return parsePreTokenizers(raw, depth, g)
 	case "ByteLevel":
 		p, err = parseByteLevel(raw)
 	case "Split":
@@ -34,7 +59,7 @@ func parsePreTokenizer(raw json.RawMessage, depth int) (preTokenizer, error) {
 	return p, wrapKey("pre_tokenizer", err)
 }
 
-func parsePreTokenizers(raw json.RawMessage, depth int) (preTokenizer, error) {
+func parsePreTokenizers(raw json.RawMessage, depth int, g *growth) (preTokenizer, error) {
 	if depth >= maxDepth {
 		return nil, fmt.Errorf("pre_tokenizer: Sequences nested deeper than %d", maxDepth)
 	}
@@ -46,7 +71,7 @@ func parsePreTokenizers(raw json.RawMessage, depth int) (preTokenizer, error) {
 	}
 	var all []preTokenizer
 	for _, r := range f.Pretokenizers {
-		p, err := parsePreTokenizer(r, depth+1)
+		p, err := parsePreTokenizer(r, depth+1, g)
 		if err != nil {
 			return nil, err
 		}

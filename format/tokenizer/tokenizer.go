@@ -162,6 +162,13 @@ func (t *Tokenizer) AddsEOS() bool {
 	return t.eos >= 0 && len(t.suffix) > 0 && t.suffix[len(t.suffix)-1] == t.eos
 }
 
+// Prefix returns what Encode with addSpecial puts before the text, Suffix what
+// it puts behind: BOS and EOS, or whatever else the file says.
+func (t *Tokenizer) Prefix() []int32 { return slices.Clone(t.prefix) }
+
+// Suffix is described with Prefix.
+func (t *Tokenizer) Suffix() []int32 { return slices.Clone(t.suffix) }
+
 // VocabSize is one more than the largest id, added tokens included.
 func (t *Tokenizer) VocabSize() int { return len(t.tokens) }
 

@@ -104,6 +104,12 @@ func TestLoadErrors(t *testing.T) {
 		"roberta":        {with(object{"type": "RobertaProcessing", "cls": []any{"<s>"}}, "post_processor"), "cls"},
 		"decoder":        {with(object{"type": "WordPiece"}, "decoder"), `decoder: type "WordPiece"`},
 		"added id":       {with([]any{object{"id": 9, "content": "<s>"}}, "added_tokens"), `"<s>": id 9, want 6`},
+		"doubling":       {with(object{"type": "Sequence", "normalizers": slices.Repeat([]any{object{"type": "Replace", "pattern": object{"String": "a"}, "content": "aa"}}, 60)}, "normalizer"), "times as long"},
+		"byte levels":    {with(object{"type": "Sequence", "pretokenizers": slices.Repeat([]any{byteLevel}, 60)}, "pre_tokenizer"), "times as long"},
+		"many steps":     {with(object{"type": "Sequence", "pretokenizers": slices.Repeat([]any{object{"type": "Digits", "individual_digits": true}}, 1000)}, "pre_tokenizer"), "steps"},
+		"long prepend":   {with(object{"type": "Prepend", "prepend": strings.Repeat("x", 1<<20)}, "normalizer"), "Prepend"},
+		"long added":     {with([]any{object{"id": 6, "content": strings.Repeat("x", 1<<21)}}, "added_tokens"), "added_tokens"},
+		"many affixes":   {with(object{"type": "TemplateProcessing", "single": append(slices.Repeat([]any{object{"SpecialToken": object{"id": "<s>"}}}, 2000), object{"Sequence": object{"id": "A"}}), "special_tokens": object{"<s>": object{"ids": []any{6}}}}, "post_processor"), "adds more"},
 		"version":        {with("2.0", "version"), "2.0"},
 		"no JSON":        {"x", "json"},
 	} {
@@ -118,6 +124,15 @@ func TestLoadErrors(t *testing.T) {
 				t.Errorf("error %q, want one line that names the file and %q", s, c.want)
 			}
 		})
+	}
+	same := with(object{"type": "Lowercase"}, "normalizer")
+	same["added_tokens"] = []any{object{"id": 6, "content": "X", "normalized": true}, object{"id": 7, "content": "x", "normalized": true}}
+	data, err := json.Marshal(same)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parse(data, nil); err == nil || !strings.Contains(err.Error(), "the same when normalised") {
+		t.Errorf("error %v for two tokens that are the same when normalised", err)
 	}
 	if _, err := Load(filepath.Join(t.TempDir(), "missing.json")); err == nil {
 		t.Error("no error for a missing file")
@@ -305,6 +320,7 @@ func TestGGUFErrors(t *testing.T) {
 
 func TestGGUFAdds(t *testing.T) {
 	m := ggufOf(t, "gpt2", "gpt-2")
+	delete(m, "tokenizer.ggml.pre") // then it is "default"
 	m["tokenizer.ggml.add_bos_token"] = true
 	m["tokenizer.ggml.add_eos_token"] = true
 	m["tokenizer.ggml.eot_token_id"] = int32(5)
@@ -319,6 +335,9 @@ func TestGGUFAdds(t *testing.T) {
 	}
 	if got := tok.Stops(); !slices.Equal(got, []int32{1, 5}) {
 		t.Errorf("Stops() = %v, want [1 5]", got)
+	}
+	if p, s := tok.Prefix(), tok.Suffix(); !slices.Equal(p, []int32{0}) || !slices.Equal(s, []int32{1}) {
+		t.Errorf("Prefix, Suffix = %v, %v, want [0], [1]", p, s)
 	}
 }
 
