@@ -5,6 +5,10 @@
 // Templates are untrusted input. They cannot read files: include, import and
 // extends are not known here. Their loops, recursion, running time and output
 // are bounded. What a single expression allocates is not.
+//
+// Known differences from Jinja2: mappings have their keys in alphabetical order
+// (seen by tojson and items), ** always gives a float, and the remainder of a
+// negative number is Go's.
 package chat
 
 import (

@@ -2,6 +2,7 @@ package tokenizer_test
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/tenon-ml/tenon/format/gguf"
@@ -42,4 +43,20 @@ func TestSmolLM2(t *testing.T) {
 	if tok.VocabSize() != 49152 {
 		t.Errorf("VocabSize() = %d, want 49152", tok.VocabSize())
 	}
+}
+
+func BenchmarkSmolLM2(b *testing.B) {
+	tok := smolLM2(b)
+	text := strings.Repeat("The quick brown fox jumps over the lazy dog. It's 12:30, isn't it?\nfor (int i = 0; i < n; ++i) { x[i] += 1.5; }\n", 1000)
+	b.Run("encode", func(b *testing.B) {
+		b.SetBytes(int64(len(text)))
+		for b.Loop() {
+			tok.Encode(text, false)
+		}
+	})
+	b.Run("load", func(b *testing.B) {
+		for b.Loop() {
+			smolLM2(b)
+		}
+	})
 }
