@@ -294,7 +294,7 @@ var ops = []op{
 	named("Value.Max", golden.Exact, "max", unaryOp((*Value).Max, normal(1))),
 	named("Value.Sum", golden.Sums, "sum", unaryOp((*Value).Sum, positive)),
 	named("Value.Mean", golden.Sums, "mean", unaryOp((*Value).Mean, positive)),
-	named("Value.SumAll", golden.Sums, "", without("Sum of a reshaped value", unaryOp((*Value).SumAll, positive))),
+	named("Value.SumAll", golden.Scores, "", without("Sum of a reshaped value", unaryOp((*Value).SumAll, positive))),
 	named("Value.Softmax", golden.Scores, "softmax", unaryOp((*Value).Softmax, normal(2))),
 	named("Value.Reshape", golden.Exact, "reshape", shaped(
 		func(x *Value, c *opCase) *Value { return x.Reshape(c.Shape...) },

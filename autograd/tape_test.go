@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -179,6 +180,50 @@ func TestFrozenCost(t *testing.T) {
 		}
 		grads.Release()
 		arena.Close()
+	}
+}
+
+// TestFrozenKept lists what binary operations keep when one operand is frozen: not
+// what the frozen one's gradient would need.
+func TestFrozenKept(t *testing.T) {
+	cpu := newCPU(t)
+	for name, c := range map[string]struct {
+		f          func(x, y *Value) *Value
+		x, y       []int
+		forX, forY []string // kept for x's gradient, for y's
+	}{
+		"add":      {(*Value).Add, []int{2, 2}, []int{2}, nil, nil},
+		"sub":      {(*Value).Sub, []int{2, 2}, []int{2}, nil, nil},
+		"mul":      {(*Value).Mul, []int{2, 2}, []int{2}, []string{"y"}, []string{"x"}},
+		"div":      {(*Value).Div, []int{2, 2}, []int{2}, []string{"y"}, []string{"x", "y"}},
+		"matmul":   {(*Value).MatMul, []int{2, 3}, []int{3, 4}, []string{"y"}, []string{"x"}},
+		"matmulT":  {(*Value).MatMulT, []int{2, 3}, []int{4, 3}, []string{"y"}, []string{"x"}},
+		"matmulTA": {(*Value).MatMulTA, []int{3, 2}, []int{3, 4}, []string{"y"}, []string{"x"}},
+		"concat":   {func(x, y *Value) *Value { return Concat(0, x, y) }, []int{2, 3}, []int{1, 3}, nil, nil},
+	} {
+		for _, wanted := range []string{"x", "y"} {
+			arena := tensor.NewArena(cpu)
+			tape := NewTape(arena)
+			x := &Value{T: arena.New(tensor.F32, c.x...).Fill(1), tape: tape, Trainable: wanted == "x"}
+			y := &Value{T: arena.New(tensor.F32, c.y...).Fill(1), tape: tape, Trainable: wanted == "y"}
+			c.f(x, y)
+			var kept []string
+			for _, k := range tape.nodes[0].keep {
+				switch k {
+				case x.T:
+					kept = append(kept, "x")
+				case y.T:
+					kept = append(kept, "y")
+				default:
+					kept = append(kept, "else")
+				}
+			}
+			if want := map[string][]string{"x": c.forX, "y": c.forY}[wanted]; !slices.Equal(kept, want) {
+				t.Errorf("%s: keeps %v for the gradient of %s, want %v", name, kept, wanted, want)
+			}
+			tape.Close()
+			arena.Close()
+		}
 	}
 }
 
@@ -491,7 +536,8 @@ func TestNotNeeded(t *testing.T) {
 	arena.Close()
 }
 
-// TestWarmStep asks that a step takes no memory from the system once one ran.
+// TestWarmStep asks that a step takes no memory from the system once one ran, and
+// little from Go.
 func TestWarmStep(t *testing.T) {
 	cpu := newCPU(t)
 	g := newGen("warm")
@@ -503,8 +549,14 @@ func TestWarmStep(t *testing.T) {
 	for _, layer := range []func(*Value, func(*Value) *Value) *Value{plainly, Recompute} {
 		stack(t, cpu, x, false, blocks, layer)
 		before, _, _ := cpu.MemoryStats()
+		var m0, m1 runtime.MemStats
+		runtime.ReadMemStats(&m0)
 		for range 3 {
 			stack(t, cpu, x, false, blocks, layer)
+		}
+		runtime.ReadMemStats(&m1)
+		if n := (m1.TotalAlloc - m0.TotalAlloc) / 3; n > 1<<20 {
+			t.Errorf("a warm step allocates %d bytes of Go objects, want at most 1 MiB", n)
 		}
 		if after, _, _ := cpu.MemoryStats(); after != before {
 			t.Errorf("%d bytes mapped after the first step, %d after the fourth", before, after)

@@ -121,14 +121,14 @@ type Class int
 
 // The classes of tolerance.
 const (
-	Exact     Class = iota // bits are equal: copies, views
-	Rounded                // one operation of IEEE 754 an element
-	Function               // exp, log and what is made of them, element by element
-	Sums                   // sums of products, some hundred terms
-	Normed                 // a row divided by a norm or a sum of the row
-	Scores                 // softmax of sums: attention, cross-entropy
-	Double                 // any of them in F64, against another order of the same
-	numClass               // number of classes
+	Exact    Class = iota // bits are equal: copies, views
+	Rounded               // one operation of IEEE 754 an element
+	Function              // exp, log and what is made of them, element by element
+	Sums                  // sums of products, some hundred terms
+	Normed                // a row divided by a norm or a sum of the row
+	Scores                // softmax of sums: attention, cross-entropy
+	Double                // any of them in F64, against another order of the same
+	numClass              // number of classes
 )
 
 // tolerance is |got - want| ≤ rel·|want| + max·(the largest |want| of the tensor).
