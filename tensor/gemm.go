@@ -17,6 +17,9 @@ type matrix struct {
 	rs, cs int
 }
 
+// block returns the length of the blocks of x's type.
+func (x *matrix) block() int { n, _ := x.dt.Block(); return n }
+
 // decode writes rows r0 to r0+rows and columns c0 to c0+cols of the stored
 // matrix to dst, row-major. c0 and cols are whole blocks.
 func (x *matrix) decode(dst []float32, r0, rows, c0, cols int) {
@@ -30,11 +33,12 @@ func (x *matrix) decode(dst []float32, r0, rows, c0, cols int) {
 }
 
 // How gemm cuts its work. Nothing here decides how an element is summed: the
-// pieces of the inner dimension come from asm.Depth alone.
+// pieces of the inner dimension come from runPacked's depth, that is from the
+// shape and the types.
 const (
-	gemmRows   = 96   // rows of c in a task: whole tiles, whole blocks of a decoded a
-	gemmCols   = 2048 // columns of b that are packed at once
-	packCols   = 64   // columns of b in a packing task: whole panels, whole blocks
+	gemmRows   = 96   // rows of c in a task: whole tiles, whole blocks of 32
+	gemmCols   = 2048 // columns of b that are packed at once: whole blocks of every type
+	packCols   = 64   // columns of b in a packing task: whole panels, whole blocks of 32
 	directRows = 24   // up to here, rows of b are read where they lie: packing costs more
 	skinnyRows = 8    // up to here, rows of a transposed b are streamed, not packed
 	serialWork = 1 << 17
@@ -86,6 +90,7 @@ type gemmCall struct {
 	// The piece in progress: columns j0 to j0+nn, inner indices l0 to l0+kk.
 	j0, nn, l0, kk int
 	groups, width  int // column groups of a task grid and their columns
+	rows, cols     int // of a task: gemmRows and packCols, or more for long blocks
 
 	panels []float32   // nn columns of b, packed
 	local  [][]float32 // of each worker: decoded or packed blocks
@@ -142,14 +147,35 @@ func (g *gemmCall) run(w *Workers, tasks int, f func(task, worker int)) {
 
 func ceil(x, y int) int { return (x + y - 1) / y }
 
+// whole returns the least common multiple of x and y that is n or more.
+func whole(n, x, y int) int {
+	a, b := x, y
+	for b != 0 {
+		a, b = b, a%b
+	}
+	lcm := x / a * y
+	return ceil(n, lcm) * lcm
+}
+
 // runPacked multiplies piece by piece: packing tasks, then a grid of tasks over
 // rows and groups of columns.
 func (g *gemmCall) runPacked(w *Workers) {
 	depth := asm.Depth(g.k)
+	if block := max(g.a.block(), g.b.block()); block > 32 {
+		depth = max(1, depth/block) * block
+	}
+	// A block is decoded whole, so tasks that cut stored rows cut between blocks.
+	g.rows, g.cols = gemmRows, packCols
+	if g.a.cs != 1 {
+		g.rows = whole(gemmRows, asm.TileRows, g.a.block())
+	}
+	if g.b.cs == 1 {
+		g.cols = whole(packCols, asm.TileCols, g.b.block())
+	}
 	if !g.direct {
 		g.panels = floats(&g.panels, asm.PanelsLen(depth, min(g.n, gemmCols)))
 	}
-	rowBlocks := ceil(g.m, gemmRows)
+	rowBlocks := ceil(g.m, g.rows)
 	for g.j0 = 0; g.j0 < g.n; g.j0 += gemmCols {
 		g.nn = min(gemmCols, g.n-g.j0)
 		// Enough tasks that the last one does not keep the others waiting.
@@ -159,17 +185,17 @@ func (g *gemmCall) runPacked(w *Workers) {
 		for g.l0 = 0; g.l0 < g.k; g.l0 += depth {
 			g.kk = min(depth, g.k-g.l0)
 			if !g.direct {
-				g.run(w, ceil(g.nn, packCols), g.pack)
+				g.run(w, ceil(g.nn, g.cols), g.pack)
 			}
 			g.run(w, rowBlocks*g.groups, g.multiply)
 		}
 	}
 }
 
-// packTask packs columns j to j+packCols of the piece.
+// packTask packs columns j to j+cols of the piece.
 func (g *gemmCall) packTask(task, worker int) {
-	j := task * packCols
-	nn, kk := min(packCols, g.nn-j), g.kk
+	j := task * g.cols
+	nn, kk := min(g.cols, g.nn-j), g.kk
 	b, panels := &g.b, g.panels[j*kk:][:asm.PanelsLen(kk, nn)]
 	switch {
 	case b.dt == F32:
@@ -190,8 +216,8 @@ func (g *gemmCall) packTask(task, worker int) {
 
 // multiplyTask multiplies a block of rows with a group of packed columns.
 func (g *gemmCall) multiplyTask(task, worker int) {
-	i, j := task/g.groups*gemmRows, task%g.groups*g.width
-	mm, nn, kk := min(gemmRows, g.m-i), min(g.width, g.nn-j), g.kk
+	i, j := task/g.groups*g.rows, task%g.groups*g.width
+	mm, nn, kk := min(g.rows, g.m-i), min(g.width, g.nn-j), g.kk
 	a := &g.a
 	rows, rs, cs := a.f32, a.rs, a.cs
 	switch {
