@@ -4,7 +4,6 @@ package devicetest
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -390,14 +389,15 @@ var mandatory = []test{
 		}
 		if s.dt == tensor.F32 {
 			for _, st := range stored {
-				raw, want := s.stored(st, 6*64)
-				src := tensor.FromBytes(s.dev, st, raw, 6, 64)
-				z := s.empty(6, 64)
-				s.k.Copy(z.Tensor, []int{64, 1}, src, []int{64, 1}, tensor.Shape{6, 64})
+				w := width(st)
+				raw, want := s.stored(st, 6*w)
+				src := tensor.FromBytes(s.dev, st, raw, 6, w)
+				z := s.empty(6, w)
+				s.k.Copy(z.Tensor, []int{w, 1}, src, []int{w, 1}, tensor.Shape{6, w})
 				s.check(golden.Exact, fmt.Sprintf("copy from %v", st), z, want)
-				part := s.empty(2, 64)
-				s.k.Copy(part.Tensor, []int{64, 1}, src.Slice(3, 5), []int{64, 1}, tensor.Shape{2, 64})
-				s.check(golden.Exact, fmt.Sprintf("copy from rows of %v", st), part, want[3*64:5*64])
+				part := s.empty(2, w)
+				s.k.Copy(part.Tensor, []int{w, 1}, src.Slice(3, 5), []int{w, 1}, tensor.Shape{2, w})
+				s.check(golden.Exact, fmt.Sprintf("copy from rows of %v", st), part, want[3*w:5*w])
 				same := src.Clone()
 				if !bytes.Equal(same.Raw(), raw) {
 					s.Errorf("a clone of %v has other bytes", st)
@@ -423,13 +423,14 @@ var mandatory = []test{
 			return
 		}
 		for _, st := range stored {
-			raw, rows := s.stored(st, 5*64)
-			src := tensor.FromBytes(s.dev, st, raw, 5, 64)
+			w := width(st)
+			raw, rows := s.stored(st, 5*w)
+			src := tensor.FromBytes(s.dev, st, raw, 5, w)
 			var want []float64
 			for _, id := range ids {
-				want = append(want, rows[id*64:(id+1)*64]...)
+				want = append(want, rows[int(id)*w:(int(id)+1)*w]...)
 			}
-			z := s.empty(len(ids), 64)
+			z := s.empty(len(ids), w)
 			s.k.Gather(z.Tensor, src, ids)
 			s.check(golden.Exact, fmt.Sprintf("gather from %v", st), z, want)
 			src.Release()
@@ -465,38 +466,48 @@ var mandatory = []test{
 		}
 		for _, st := range stored { // as the right side; rows are whole blocks
 			for _, m := range []int{1, 3, 40} {
-				s.matMul(st, 1, m, 35, 64, false, true, 0.5)
-				s.matMul(st, 1, m, 64, 35, false, false, 1)
+				s.matMul(st, 1, m, 35, width(st), false, true, 0.5)
+				s.matMul(st, 1, m, width(st), 35, false, false, 1)
+				s.matMul(st, 1, m, 5, 5*width(st), false, true, 1)
 			}
 		}
 	}},
 }
 
-// stored are types that are decoded where they are used.
-var stored = []tensor.DType{tensor.BF16, tensor.F16, tensor.Q4_0, tensor.Q4_1, tensor.Q8_0}
+// stored are the types that are decoded where they are used.
+var stored = func() (out []tensor.DType) {
+	for d := range tensor.DType(255) {
+		if d.CanDecode() && d != tensor.F32 && d != tensor.F64 {
+			out = append(out, d)
+		}
+	}
+	return out
+}()
+
+// width returns a row length of whole blocks.
+func width(st tensor.DType) int {
+	block, _ := st.Block()
+	return max(64, block)
+}
 
 // stored returns n random elements of a stored type and their values.
 func (s *suite) stored(st tensor.DType, n int) (raw []byte, values []float64) {
 	block, size := st.Block()
-	for range n / block {
-		b := make([]byte, size)
+	b, f := make([]byte, size), make([]float32, block)
+	for len(values) < n {
 		for i := range b {
 			b[i] = byte(s.random.Uint32())
 		}
-		switch st { // scales of a common size; BF16 and F16 are all scale
-		case tensor.BF16:
-			binary.LittleEndian.PutUint16(b, uint16(s.random.Uint32()&0x80ff|0x3f00))
-		case tensor.F16, tensor.Q4_0, tensor.Q4_1, tensor.Q8_0:
-			binary.LittleEndian.PutUint16(b, uint16(s.random.Uint32()&0x83ff|0x3800))
+		st.Decode(f, b)
+		var top float64
+		for _, v := range toF64(f) {
+			top = math.Max(top, math.Abs(v)) // NaN stays
 		}
-		if st == tensor.Q4_1 {
-			binary.LittleEndian.PutUint16(b[2:], uint16(s.random.Uint32()&0x83ff|0x3800))
+		if top > 0.1 && top < 100 { // else a scale is out of the common
+			raw, values = append(raw, b...), append(values, toF64(f)...)
 		}
-		raw = append(raw, b...)
 	}
-	f := make([]float32, n)
-	st.Decode(f, raw)
-	return raw, toF64(f)
+	return raw, values
 }
 
 // matMul tests one product, with and without adding to what is there. st is the

@@ -146,6 +146,21 @@ func swiGLUGrad(s *suite) {
 	}
 }
 
+// starts returns the first keys of n queries, rows of tk, with documents of 1, 70
+// and more keys.
+func starts(n, tk int) []int32 {
+	out := make([]int32, n)
+	for i := range out {
+		switch t := i % tk; {
+		case t >= 71:
+			out[i] = 71
+		case t >= 1:
+			out[i] = 1
+		}
+	}
+	return out
+}
+
 func attention(s *suite) {
 	for _, c := range []tensor.AttentionShape{
 		{B: 1, Tq: 1, Tk: 1, H: 1, KV: 1, D: 1},
@@ -155,6 +170,11 @@ func attention(s *suite) {
 		{B: 1, Tq: 66, Tk: 131, H: 6, KV: 3, D: 17},
 		{B: 1, Tq: 130, Tk: 130, H: 9, KV: 3, D: 64},
 		{B: 1, Tq: 129, Tk: 129, H: 13, KV: 1, D: 4},
+		{B: 2, Tq: 131, Tk: 131, H: 3, KV: 1, D: 8, Window: 2},
+		{B: 1, Tq: 131, Tk: 200, H: 3, KV: 1, D: 8, Window: 70},
+		{B: 2, Tq: 3, Tk: 3, H: 1, KV: 1, D: 2, Starts: []int32{0, 0, 2, 0, 1, 1}},
+		{B: 2, Tq: 131, Tk: 131, H: 4, KV: 2, D: 8, Starts: starts(2*131, 131)},
+		{B: 1, Tq: 131, Tk: 131, H: 4, KV: 2, D: 8, Starts: starts(131, 131), Window: 66},
 	} {
 		c.Scale = float32(1 / math.Sqrt(float64(c.D)))
 		q, k, v := s.numbers(c.B*c.Tq*c.H*c.D, 2), s.numbers(c.B*c.Tk*c.KV*c.D, 1), s.numbers(c.B*c.Tk*c.KV*c.D, 1)
@@ -165,9 +185,17 @@ func attention(s *suite) {
 			for h := range c.H {
 				for t := range c.Tq {
 					at := ((b*c.Tq+t)*c.H + h) * c.D
-					row := func(j int) int { return ((b*c.Tk+j)*c.KV + h/(c.H/c.KV)) * c.D }
-					n := c.Tk - c.Tq + t + 1
-					p, top := make([]float64, n), math.Inf(-1)
+					// The keys that the documentation of Visible lets through.
+					end := c.Tk - c.Tq + t + 1
+					first := 0
+					if c.Window > 0 && end > c.Window {
+						first = end - c.Window
+					}
+					if c.Starts != nil {
+						first = max(first, int(c.Starts[b*c.Tq+t]))
+					}
+					row := func(j int) int { return ((b*c.Tk+first+j)*c.KV + h/(c.H/c.KV)) * c.D }
+					p, top := make([]float64, end-first), math.Inf(-1)
 					for j := range p {
 						for i := range c.D {
 							p[j] += float64(c.Scale) * q[at+i] * k[row(j)+i]
