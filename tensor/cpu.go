@@ -115,7 +115,7 @@ func sizeClass(n int) int {
 }
 
 func (m *memory) get(n int) (*cpuBuffer, error) {
-	if n < 0 || n > 1<<46 {
+	if n < 0 || int64(n) > 1<<46 {
 		return nil, fmt.Errorf("cannot allocate %d bytes", n)
 	}
 	class := sizeClass(n)

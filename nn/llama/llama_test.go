@@ -12,7 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/tensor"
 )
 
-const models = "../../testdata/llama"
+const testdata = "../../testdata"
 
 func load(t *testing.T, dir, config string, dev tensor.Device) *Model {
 	t.Helper()
@@ -47,13 +47,16 @@ func ints(t *testing.T, f *safetensors.File, name string) ([]int32, []int) {
 	return out, info.Shape
 }
 
-// TestLogits compares the logits of each tiny model with transformers'. A
-// result may be as far from the F64 logits as twice what PyTorch's F32 is, or by
-// a few units in the last place of the largest logit.
+// maxLogits is how far a tiny model's logits may be from the reference's F64 ones.
+// PyTorch's F32 logits are up to 1e-5 off them, and more at positions whose states
+// are small before a norm.
+const maxLogits = 1e-4
+
+// TestLogits compares the logits of each tiny model with transformers'.
 func TestLogits(t *testing.T) {
-	dirs, err := filepath.Glob(models + "/*/golden.safetensors")
+	dirs, err := filepath.Glob(testdata + "/[lf]*/*/golden.safetensors")
 	if err != nil || len(dirs) == 0 {
-		t.Fatalf("no models in %s: %v", models, err)
+		t.Fatalf("no models in %s: %v", testdata, err)
 	}
 	for _, golden := range dirs {
 		dir := filepath.Dir(golden)
@@ -83,14 +86,13 @@ func TestLogits(t *testing.T) {
 				if err := g.Decode(ref, "logits"); err != nil {
 					t.Fatal(err)
 				}
-				var worst, noise, top float64
+				var worst, noise float64
 				for i := range got {
 					worst = max(worst, math.Abs(float64(got[i]-want[i])))
 					noise = max(noise, math.Abs(float64(ref[i]-want[i])))
-					top = max(top, math.Abs(float64(want[i])))
 				}
-				t.Logf("|tenon - F64| %.2g, |PyTorch F32 - F64| %.2g, largest logit %.3g", worst, noise, top)
-				if !(worst <= max(2*noise, 4*top*0x1p-23)) {
+				t.Logf("|tenon - F64| %.2g, |PyTorch F32 - F64| %.2g", worst, noise)
+				if !(worst <= maxLogits) {
 					t.Errorf("too far from the F64 logits")
 				}
 			})

@@ -118,8 +118,9 @@ func (r RoPE) frequencies(headDim, n int) (inv []float32, scale float32) {
 	inv, scale = make([]float32, headDim/2), 1
 	theta, d := r.Theta, float64(headDim)
 	if r.Type == "dynamic" { // NTK-aware: a larger base for longer texts
-		longest := max(float64(n), r.MaxPositions)
-		theta *= math.Pow(r.Factor*longest/r.MaxPositions-(r.Factor-1), d/(d-2))
+		longest := float32(max(float64(n), r.MaxPositions))
+		stretch := float32(float32(r.Factor)*longest)/float32(r.MaxPositions) - float32(r.Factor-1)
+		theta = float64(float32(theta) * float32(math.Pow(float64(stretch), d/(d-2))))
 	}
 	yarn, low, high := r.Type == "yarn", 0.0, 0.0
 	if yarn {
