@@ -15,6 +15,10 @@ type Affine struct {
 	// input is set to 0, its random stream DropoutKey.
 	Dropout    float64
 	DropoutKey uint64
+
+	// rows are those that x is, of a larger matrix for which dropout is drawn; nil:
+	// x is the whole.
+	rows []int32
 }
 
 // Affine returns y = x·Wᵀ + bias + scale·((d·Aᵀ)·Bᵀ + bbias), d = dropout(x), the linear
@@ -68,8 +72,11 @@ func (a *Affine) forward(x tt) (z, h tt) {
 
 // drop returns the input of the low-rank term.
 func (a *Affine) drop(x tt) tt {
-	if a.Dropout == 0 {
+	switch {
+	case a.Dropout == 0:
 		return x
+	case a.rows != nil:
+		return dropoutRows(x, a.Dropout, a.DropoutKey, a.rows)
 	}
 	return dropout(x, a.Dropout, a.DropoutKey)
 }

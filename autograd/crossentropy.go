@@ -69,9 +69,7 @@ func CrossEntropy(x *Value, head Affine, labels []int32, denom float64) *Value {
 				xc = x.T.Gather(arena, part)
 			}
 			h := head
-			if h.Dropout != 0 { // the mask of a chunk is its own stream
-				h.DropoutKey = tensor.StreamKey(h.DropoutKey, "chunk") + uint64(c)
-			}
+			h.rows = part
 			l, low := h.forward(xc)
 			kern.CrossEntropy(loss.Slice(lo, hi), l, picked, 1/denom, train)
 			if !train {

@@ -23,12 +23,31 @@ func dropout(x tt, p float64, key uint64) tt {
 		return z
 	}
 	mask := make([]float32, x.Elems())
+	drawMask(mask, p, key, 0)
+	return masked(x, mask)
+}
+
+// dropoutRows is dropout of some rows of a matrix, drawn as for the whole.
+func dropoutRows(x tt, p float64, key uint64, rows []int32) tt {
+	n := x.Dim(-1)
+	mask := make([]float32, x.Elems())
+	for i, r := range rows {
+		drawMask(mask[i*n:(i+1)*n], p, key, int(r)*n)
+	}
+	return masked(x, mask)
+}
+
+// drawMask sets mask to the factors of the elements from first on.
+func drawMask(mask []float32, p float64, key uint64, first int) {
 	scale := float32(1 / (1 - p))
-	tensor.DropoutMask(p, key, 0, len(mask), func(i int, keep bool) {
+	tensor.DropoutMask(p, key, first, first+len(mask), func(i int, keep bool) {
 		if keep {
-			mask[i] = scale
+			mask[i-first] = scale
 		}
 	})
+}
+
+func masked(x tt, mask []float32) tt {
 	m := tensor.Result(tensor.F32, x.Shape(), x)
 	m.Set(mask)
 	return x.Mul(m.To(x.DType()))

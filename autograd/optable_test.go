@@ -447,7 +447,6 @@ var ops = []op{
 			n := [size(3)]int{4, 37, 150}[s]
 			cases := affineCases(g, s, n)
 			for i, c := range cases {
-				c.p = 0 // the mask of a chunk of rows is its own
 				c.Divisor = 2.5
 				c.ids = g.ids(n, c.in[1].shape[0])
 				for j := range c.ids {
