@@ -136,51 +136,60 @@ func RowDotsBF16(dst []float32, w []byte, ld int, x []float32) {
 // RowDotsQ8_0 is RowDots on rows of GGUF's Q8_0, ld elements apart; ld and
 // len(x) are multiples of 32. A block's scale multiplies the sum over the block.
 func RowDotsQ8_0(dst []float32, w []byte, ld int, x []float32) {
-	stride, units := ld/blockLen*34, len(x)/blockLen
+	stride, units := ld/blockLen*sizeQ8_0, len(x)/blockLen
 	if !useVec || units == 0 {
-		rowDotsBlocks(dst, w, stride, x, 34, DecodeQ8_0)
+		rowDotsBlocks(dst, w, stride, x, sizeQ8_0)
 		return
 	}
 	for i, step := 0, max(1, dotChunk/len(x)); i < len(dst); i += step {
 		n := min(step, len(dst)-i)
-		dotsQ8_0(&dst[i], &w[i*stride:][:(n-1)*stride+units*34][0], stride, n, &x[0], units)
+		dotsQ8_0(&dst[i], &w[i*stride:][:(n-1)*stride+units*sizeQ8_0][0], stride, n, &x[0], units)
 	}
 }
 
 // RowDotsQ4_0 is RowDots on rows of GGUF's Q4_0, as RowDotsQ8_0.
 func RowDotsQ4_0(dst []float32, w []byte, ld int, x []float32) {
-	stride, units := ld/blockLen*18, len(x)/blockLen
+	stride, units := ld/blockLen*sizeQ4_0, len(x)/blockLen
 	if !useVec || units == 0 {
-		rowDotsBlocks(dst, w, stride, x, 18, DecodeQ4_0)
+		rowDotsBlocks(dst, w, stride, x, sizeQ4_0)
 		return
 	}
 	for i, step := 0, max(1, dotChunk/len(x)); i < len(dst); i += step {
 		n := min(step, len(dst)-i)
-		dotsQ4_0(&dst[i], &w[i*stride:][:(n-1)*stride+units*18][0], stride, n, &x[0], units)
+		dotsQ4_0(&dst[i], &w[i*stride:][:(n-1)*stride+units*sizeQ4_0][0], stride, n, &x[0], units)
 	}
 }
 
 // RowDotsQ4_1 is RowDots on rows of GGUF's Q4_1, as RowDotsQ8_0; a block's
 // minimum multiplies the sum of x over the block.
 func RowDotsQ4_1(dst []float32, w []byte, ld int, x []float32) {
-	stride, units := ld/blockLen*20, len(x)/blockLen
+	stride, units := ld/blockLen*sizeQ4_1, len(x)/blockLen
 	if !useVec || units == 0 {
-		rowDotsBlocks(dst, w, stride, x, 20, DecodeQ4_1)
+		rowDotsBlocks(dst, w, stride, x, sizeQ4_1)
 		return
 	}
 	for i, step := 0, max(1, dotChunk/len(x)); i < len(dst); i += step {
 		n := min(step, len(dst)-i)
-		dotsQ4_1(&dst[i], &w[i*stride:][:(n-1)*stride+units*20][0], stride, n, &x[0], units)
+		dotsQ4_1(&dst[i], &w[i*stride:][:(n-1)*stride+units*sizeQ4_1][0], stride, n, &x[0], units)
 	}
 }
 
-// rowDotsBlocks is the plain form for blocks of 32 elements in size bytes.
-func rowDotsBlocks(dst []float32, w []byte, stride int, x []float32, size int, decode func([]float32, []byte)) {
+// rowDotsBlocks is the plain form; the format is told by the bytes of a block. (A
+// call through a func value would move v to the heap.)
+func rowDotsBlocks(dst []float32, w []byte, stride int, x []float32, size int) {
 	var v [blockLen]float32
 	for i := range dst {
 		var s float32
 		for l := 0; l < len(x); l += blockLen {
-			decode(v[:], w[i*stride+l/blockLen*size:][:size])
+			block := w[i*stride+l/blockLen*size:][:size]
+			switch size {
+			case sizeQ8_0:
+				DecodeQ8_0(v[:], block)
+			case sizeQ4_0:
+				DecodeQ4_0(v[:], block)
+			case sizeQ4_1:
+				DecodeQ4_1(v[:], block)
+			}
 			s += Dot(v[:], x[l:])
 		}
 		dst[i] = s

@@ -43,6 +43,9 @@ const (
 	skinnyRows = 8    // up to here, rows of a transposed b are streamed, not packed
 	serialWork = 1 << 17
 	decodeLen  = 16 << 10 // floats that a skinny task decodes at a time
+
+	streamBytes = 64 << 10 // of b that a skinny task reads
+	skinnyLen   = 512      // results of a skinny task
 )
 
 // gemm computes c = alpha·a·b (+ c) for a [m, k], b [k, n] and a row-major c
@@ -256,8 +259,10 @@ func (g *gemmCall) runSkinny(w *Workers) {
 		}
 		g.a = matrix{f32: g.x, dt: F32, rs: g.k, cs: 1}
 	}
-	// About 64 KiB of b a task, in whole groups of four rows.
-	g.width = max(4, min(64, decodeLen/g.k)&^3)
+	// A task reads about 64 KiB of b, in whole groups of four rows, and there are
+	// enough tasks that the last one does not keep the others waiting.
+	g.width = min(streamBytes/g.b.dt.Bytes(g.k), skinnyLen/g.m, ceil(g.n, 8*w.n))
+	g.width = max(4, g.width&^3)
 	g.run(w, ceil(g.n, g.width), g.stream)
 }
 
@@ -267,7 +272,7 @@ func (g *gemmCall) streamTask(task, worker int) {
 	a, b := &g.a, &g.b
 	c := g.c[j:]
 	direct := g.alpha == 1 && !g.accumulate
-	local := floats(&g.local[worker], skinnyRows*64+decodeLen)
+	local := floats(&g.local[worker], skinnyLen+decodeLen)
 	out, ldo := c, g.ldc
 	if !direct {
 		out, ldo = local[:g.m*nn], nn
@@ -275,7 +280,7 @@ func (g *gemmCall) streamTask(task, worker int) {
 	if b.dt == F32 {
 		asm.RowDotsMulti(out, ldo, b.f32[j*b.cs:], b.cs, nn, a.f32, a.rs, g.m, g.k)
 	} else if g.m > 1 || !b.rowDots(out[:nn], a.f32[:g.k], j) {
-		g.decodeDots(out, ldo, local[skinnyRows*64:], j, nn)
+		g.decodeDots(out, ldo, local[skinnyLen:], j, nn)
 	}
 	if direct {
 		return

@@ -39,15 +39,24 @@ func stored(r *rand.Rand, dt DType, rows, cols int) (matrix, []float32) {
 }
 
 // operand returns a [rows, cols] operand that is stored as it stands or
-// transposed, and its dense form.
-func operand(r *rand.Rand, dt DType, rows, cols int, transposed bool) (matrix, func(i, j int) float64) {
+// transposed, and its values, row-major as it stands.
+func operand(r *rand.Rand, dt DType, rows, cols int, transposed bool) (matrix, []float32) {
 	if transposed {
 		x, dense := stored(r, dt, cols, rows)
 		x.rs, x.cs = 1, rows
-		return x, func(i, j int) float64 { return float64(dense[j*rows+i]) }
+		return x, transpose(dense, cols, rows)
 	}
-	x, dense := stored(r, dt, rows, cols)
-	return x, func(i, j int) float64 { return float64(dense[i*cols+j]) }
+	return stored(r, dt, rows, cols)
+}
+
+func transpose(x []float32, rows, cols int) []float32 {
+	z := make([]float32, len(x))
+	for i := range rows {
+		for j := range cols {
+			z[j*rows+i] = x[i*cols+j]
+		}
+	}
+	return z
 }
 
 type gemmCase struct {
@@ -100,8 +109,9 @@ func TestGemm(t *testing.T) {
 	for _, x := range gemmCases() {
 		t.Run(x.String(), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(x.m), uint64(x.n*x.k)))
-			a, aAt := operand(r, x.adt, x.m, x.k, x.at)
-			b, bAt := operand(r, x.bdt, x.k, x.n, x.bt)
+			a, aDense := operand(r, x.adt, x.m, x.k, x.at)
+			b, bDense := operand(r, x.bdt, x.k, x.n, x.bt)
+			columns := transpose(bDense, x.k, x.n)
 			ldc := x.n + 3
 			before := make([]float32, x.m*ldc)
 			for i := range before {
@@ -129,8 +139,9 @@ func TestGemm(t *testing.T) {
 					want, scale := old, math.Abs(old)
 					if j < x.n {
 						var s, abs float64
-						for l := range x.k {
-							p := aAt(i, l) * bAt(l, j)
+						column := columns[j*x.k:][:x.k]
+						for l, v := range aDense[i*x.k:][:x.k] {
+							p := float64(v) * float64(column[l])
 							s, abs = s+p, abs+math.Abs(p)
 						}
 						if !x.accumulate {
