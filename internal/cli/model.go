@@ -47,7 +47,7 @@ type model struct {
 	adapter *lora.Adapter // nil: the base alone
 }
 
-// adapterName is what calls name the adapter by: there is one.
+// adapterName is what the model calls its adapter: there is one.
 const adapterName = "adapter"
 
 // open loads the model and the adapter that the flags name.
