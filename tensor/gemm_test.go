@@ -107,6 +107,9 @@ func TestGemm(t *testing.T) {
 		defer w.Close()
 	}
 	for _, x := range gemmCases() {
+		if testing.Short() && x.m*x.n*x.k > 3<<20 {
+			continue
+		}
 		t.Run(x.String(), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(x.m), uint64(x.n*x.k)))
 			a, aDense := operand(r, x.adt, x.m, x.k, x.at)
