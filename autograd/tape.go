@@ -243,7 +243,8 @@ func training(inputs ...*Value) bool {
 }
 
 // Grads holds the gradients of parameters. They belong to the map's owner, who
-// releases them.
+// releases them. Two of them may share memory (those of x + y do), so they are
+// not changed in place unless Exclusive.
 type Grads map[*Value]*tensor.Tensor
 
 // Release releases all gradients and empties the map.
@@ -335,9 +336,10 @@ func sum(a, b *tensor.Tensor) *tensor.Tensor {
 }
 
 // Recompute returns f(x) but keeps x alone for the backward pass, which computes
-// f again. f must give the same result each time, and use no other value of the
-// tape that wants a gradient. It is recorded if anything trainable is reached
-// inside f, whether or not x wants a gradient.
+// f again. f must give the same result each time. Besides parameters it may use
+// values of the tape that want no gradient, in operations with what it made of x.
+// It is recorded if anything trainable is reached inside f, whether or not x wants
+// a gradient.
 func Recompute(x *Value, f func(x *Value) *Value) *Value {
 	t := x.tape
 	if t.mode != recording {
