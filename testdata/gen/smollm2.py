@@ -106,30 +106,7 @@ What is machine learning?
 Describe the water cycle.
 Who was Albert Einstein?
 How do airplanes fly?
-Write an email asking for a day off.
-What should I cook with rice and beans?
-Summarise the plot of Romeo and Juliet.
-What is the difference between a virus and a bacterium?
-How can I sleep better?
-Explain what a database is.
-What causes the seasons?
-Write a haiku about autumn, then explain it.
-How do computers store numbers?
-What is inflation in economics?
-Describe a sunset over the mountains.
-Why do cats purr?
-List five uses of a paper clip.
-How does the internet work?
-What is the Pythagorean theorem?
-Tell me about the history of chess.
-How do vaccines work?
-What makes bread rise?
-Give three tips for public speaking.
-Explain gravity in simple words.
-What is a black hole?
-How do I plant tomatoes?
-What did the Romans invent?
-Explain recursion with an example.""".splitlines()
+Write an email asking for a day off.""".splitlines()
 
 
 @torch.no_grad()
@@ -160,12 +137,12 @@ def greedy():
             continue
         c = dict(messages=messages, text=s, prompt=prompt, ids=ids, completion=tok.decode(ids), min_gap=gap)
         (ended if done else cases).append(c)
-        if len(cases) == 10 and len(ended) >= 2:
+        if len(cases) == 10 and ended:
             break
-    assert len(cases) >= 10, len(cases)
+    assert len(cases) == 10 and ended, (len(cases), len(ended))
     golden.write_json(OUT / "greedy.json", provenance() | dict(
         about="cases: 64 greedy tokens, no end token among them; ended: answers that the end token ends before 64. min_gap is the smallest distance between the two best logits, in F64.",
-        cases=cases[:10], ended=ended[:3],
+        cases=cases, ended=ended,
     ))
 
 
@@ -232,7 +209,6 @@ def train():
 
 def main():
     golden.setup(SEED)
-    torch.set_num_threads(2)
     for name in sys.argv[1:] or ("logits", "greedy", "train"):
         {"logits": logits, "greedy": greedy, "train": train}[name]()
 

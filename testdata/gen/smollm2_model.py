@@ -51,7 +51,7 @@ def model(attention="eager"):
                 w = tiny.unpermute(w, c.num_attention_heads)
             elif "k_proj" in name:
                 w = tiny.unpermute(w, c.num_key_value_heads)
-            p.copy_(torch.from_numpy(np.ascontiguousarray(w)))
+            p.copy_(torch.from_numpy(np.array(w)))
     assert used == set(data), set(data) - used
     m.tie_weights()
     m.config.use_cache = False
