@@ -45,6 +45,8 @@ var kernelTiers = []struct{ kernel, avx2, neon string }{
 	{"DecodeQ8_0", "decodeQ8_0Vec", "decodeQ8_0Vec"},
 	{"DecodeQ4_0", "decodeQ4_0Vec", "decodeQ4_0Vec"},
 	{"DecodeQ4_1", "decodeQ4_1Vec", "decodeQ4_1Vec"},
+	{"DecodeQ4_K", "nibblesVec", "nibblesVec"},
+	{"DecodeQ6_K", "sixBitsVec", "sixBitsVec"},
 	{"RowDotsBF16", "dotsBF16", "dotsBF16"},
 	{"RowDotsQ8_0", "dotsQ8_0", "dotsQ8_0"},
 	{"RowDotsQ4_0", "dotsQ4_0", "dotsQ4_0"},

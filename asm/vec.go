@@ -236,6 +236,21 @@ func decodeQ4_1Vec(dst []float32, src []byte)
 //go:noescape
 func dotsQ4_1(dst *float32, w *byte, stride, rows int, x *float32, units int)
 
+// nibblesVec decodes 256 nibbles, 64 in 32 bytes, low ones first, with a scale
+// and a minimum for every 32:
+//
+//	dst[i] = scale[i/32] * nibble(i) - minimum[i/32]
+//
+//go:noescape
+func nibblesVec(dst *float32, q *byte, scale, minimum *[8]float32)
+
+// sixBitsVec decodes 256 numbers of six bits, laid out as in DecodeQ6_K:
+//
+//	dst[i] = scale[i/16] * (l(i) + 16*h(i) - 32)
+//
+//go:noescape
+func sixBitsVec(dst *float32, l, h *byte, scale *[16]float32)
+
 // gemmRows computes rows 1 to 6 of a tile with 16 columns:
 //
 //	c[i*ldc+j] = alpha * Σ_l a[i*ars+l*acs] * b[l*brs+j] (+ c[i*ldc+j])

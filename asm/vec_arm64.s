@@ -3175,6 +3175,856 @@ unit:
 	CBNZ R8, row
 	RET
 
+// func nibblesVec
+TEXT ·nibblesVec(SB), NOSPLIT, $0-32
+	MOVD dst+0(FP), R1
+	MOVD q+8(FP), R2
+	MOVD scale+16(FP), R3
+	MOVD minimum+24(FP), R4
+	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R4), [V30.S4]
+	VLD1R.P 4(R3), [V29.S4]
+	VLD1R.P 4(R4), [V31.S4]
+	VLD1.P 16(R2), [V0.B16]
+	VUSHR $4, V0.B16, V1.B16
+	VSHL $4, V0.B16, V0.B16
+	VUSHR $4, V0.B16, V0.B16
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	WORD $0x4ebed484 // fsub v4.4s, v4.4s, v30.4s
+	FMOVQ F4, 0(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	WORD $0x4ebed4a5 // fsub v5.4s, v5.4s, v30.4s
+	FMOVQ F5, 16(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	WORD $0x4ebed4c6 // fsub v6.4s, v6.4s, v30.4s
+	FMOVQ F6, 32(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	WORD $0x4ebed4e7 // fsub v7.4s, v7.4s, v30.4s
+	FMOVQ F7, 48(R1)
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3ddc84 // fmul v4.4s, v4.4s, v29.4s
+	WORD $0x4ebfd484 // fsub v4.4s, v4.4s, v31.4s
+	FMOVQ F4, 128(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3ddca5 // fmul v5.4s, v5.4s, v29.4s
+	WORD $0x4ebfd4a5 // fsub v5.4s, v5.4s, v31.4s
+	FMOVQ F5, 144(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3ddcc6 // fmul v6.4s, v6.4s, v29.4s
+	WORD $0x4ebfd4c6 // fsub v6.4s, v6.4s, v31.4s
+	FMOVQ F6, 160(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3ddce7 // fmul v7.4s, v7.4s, v29.4s
+	WORD $0x4ebfd4e7 // fsub v7.4s, v7.4s, v31.4s
+	FMOVQ F7, 176(R1)
+	VLD1.P 16(R2), [V0.B16]
+	VUSHR $4, V0.B16, V1.B16
+	VSHL $4, V0.B16, V0.B16
+	VUSHR $4, V0.B16, V0.B16
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	WORD $0x4ebed484 // fsub v4.4s, v4.4s, v30.4s
+	FMOVQ F4, 64(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	WORD $0x4ebed4a5 // fsub v5.4s, v5.4s, v30.4s
+	FMOVQ F5, 80(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	WORD $0x4ebed4c6 // fsub v6.4s, v6.4s, v30.4s
+	FMOVQ F6, 96(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	WORD $0x4ebed4e7 // fsub v7.4s, v7.4s, v30.4s
+	FMOVQ F7, 112(R1)
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3ddc84 // fmul v4.4s, v4.4s, v29.4s
+	WORD $0x4ebfd484 // fsub v4.4s, v4.4s, v31.4s
+	FMOVQ F4, 192(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3ddca5 // fmul v5.4s, v5.4s, v29.4s
+	WORD $0x4ebfd4a5 // fsub v5.4s, v5.4s, v31.4s
+	FMOVQ F5, 208(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3ddcc6 // fmul v6.4s, v6.4s, v29.4s
+	WORD $0x4ebfd4c6 // fsub v6.4s, v6.4s, v31.4s
+	FMOVQ F6, 224(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3ddce7 // fmul v7.4s, v7.4s, v29.4s
+	WORD $0x4ebfd4e7 // fsub v7.4s, v7.4s, v31.4s
+	FMOVQ F7, 240(R1)
+	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R4), [V30.S4]
+	VLD1R.P 4(R3), [V29.S4]
+	VLD1R.P 4(R4), [V31.S4]
+	VLD1.P 16(R2), [V0.B16]
+	VUSHR $4, V0.B16, V1.B16
+	VSHL $4, V0.B16, V0.B16
+	VUSHR $4, V0.B16, V0.B16
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	WORD $0x4ebed484 // fsub v4.4s, v4.4s, v30.4s
+	FMOVQ F4, 256(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	WORD $0x4ebed4a5 // fsub v5.4s, v5.4s, v30.4s
+	FMOVQ F5, 272(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	WORD $0x4ebed4c6 // fsub v6.4s, v6.4s, v30.4s
+	FMOVQ F6, 288(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	WORD $0x4ebed4e7 // fsub v7.4s, v7.4s, v30.4s
+	FMOVQ F7, 304(R1)
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3ddc84 // fmul v4.4s, v4.4s, v29.4s
+	WORD $0x4ebfd484 // fsub v4.4s, v4.4s, v31.4s
+	FMOVQ F4, 384(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3ddca5 // fmul v5.4s, v5.4s, v29.4s
+	WORD $0x4ebfd4a5 // fsub v5.4s, v5.4s, v31.4s
+	FMOVQ F5, 400(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3ddcc6 // fmul v6.4s, v6.4s, v29.4s
+	WORD $0x4ebfd4c6 // fsub v6.4s, v6.4s, v31.4s
+	FMOVQ F6, 416(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3ddce7 // fmul v7.4s, v7.4s, v29.4s
+	WORD $0x4ebfd4e7 // fsub v7.4s, v7.4s, v31.4s
+	FMOVQ F7, 432(R1)
+	VLD1.P 16(R2), [V0.B16]
+	VUSHR $4, V0.B16, V1.B16
+	VSHL $4, V0.B16, V0.B16
+	VUSHR $4, V0.B16, V0.B16
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	WORD $0x4ebed484 // fsub v4.4s, v4.4s, v30.4s
+	FMOVQ F4, 320(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	WORD $0x4ebed4a5 // fsub v5.4s, v5.4s, v30.4s
+	FMOVQ F5, 336(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	WORD $0x4ebed4c6 // fsub v6.4s, v6.4s, v30.4s
+	FMOVQ F6, 352(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	WORD $0x4ebed4e7 // fsub v7.4s, v7.4s, v30.4s
+	FMOVQ F7, 368(R1)
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3ddc84 // fmul v4.4s, v4.4s, v29.4s
+	WORD $0x4ebfd484 // fsub v4.4s, v4.4s, v31.4s
+	FMOVQ F4, 448(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3ddca5 // fmul v5.4s, v5.4s, v29.4s
+	WORD $0x4ebfd4a5 // fsub v5.4s, v5.4s, v31.4s
+	FMOVQ F5, 464(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3ddcc6 // fmul v6.4s, v6.4s, v29.4s
+	WORD $0x4ebfd4c6 // fsub v6.4s, v6.4s, v31.4s
+	FMOVQ F6, 480(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3ddce7 // fmul v7.4s, v7.4s, v29.4s
+	WORD $0x4ebfd4e7 // fsub v7.4s, v7.4s, v31.4s
+	FMOVQ F7, 496(R1)
+	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R4), [V30.S4]
+	VLD1R.P 4(R3), [V29.S4]
+	VLD1R.P 4(R4), [V31.S4]
+	VLD1.P 16(R2), [V0.B16]
+	VUSHR $4, V0.B16, V1.B16
+	VSHL $4, V0.B16, V0.B16
+	VUSHR $4, V0.B16, V0.B16
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	WORD $0x4ebed484 // fsub v4.4s, v4.4s, v30.4s
+	FMOVQ F4, 512(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	WORD $0x4ebed4a5 // fsub v5.4s, v5.4s, v30.4s
+	FMOVQ F5, 528(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	WORD $0x4ebed4c6 // fsub v6.4s, v6.4s, v30.4s
+	FMOVQ F6, 544(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	WORD $0x4ebed4e7 // fsub v7.4s, v7.4s, v30.4s
+	FMOVQ F7, 560(R1)
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3ddc84 // fmul v4.4s, v4.4s, v29.4s
+	WORD $0x4ebfd484 // fsub v4.4s, v4.4s, v31.4s
+	FMOVQ F4, 640(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3ddca5 // fmul v5.4s, v5.4s, v29.4s
+	WORD $0x4ebfd4a5 // fsub v5.4s, v5.4s, v31.4s
+	FMOVQ F5, 656(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3ddcc6 // fmul v6.4s, v6.4s, v29.4s
+	WORD $0x4ebfd4c6 // fsub v6.4s, v6.4s, v31.4s
+	FMOVQ F6, 672(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3ddce7 // fmul v7.4s, v7.4s, v29.4s
+	WORD $0x4ebfd4e7 // fsub v7.4s, v7.4s, v31.4s
+	FMOVQ F7, 688(R1)
+	VLD1.P 16(R2), [V0.B16]
+	VUSHR $4, V0.B16, V1.B16
+	VSHL $4, V0.B16, V0.B16
+	VUSHR $4, V0.B16, V0.B16
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	WORD $0x4ebed484 // fsub v4.4s, v4.4s, v30.4s
+	FMOVQ F4, 576(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	WORD $0x4ebed4a5 // fsub v5.4s, v5.4s, v30.4s
+	FMOVQ F5, 592(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	WORD $0x4ebed4c6 // fsub v6.4s, v6.4s, v30.4s
+	FMOVQ F6, 608(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	WORD $0x4ebed4e7 // fsub v7.4s, v7.4s, v30.4s
+	FMOVQ F7, 624(R1)
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3ddc84 // fmul v4.4s, v4.4s, v29.4s
+	WORD $0x4ebfd484 // fsub v4.4s, v4.4s, v31.4s
+	FMOVQ F4, 704(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3ddca5 // fmul v5.4s, v5.4s, v29.4s
+	WORD $0x4ebfd4a5 // fsub v5.4s, v5.4s, v31.4s
+	FMOVQ F5, 720(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3ddcc6 // fmul v6.4s, v6.4s, v29.4s
+	WORD $0x4ebfd4c6 // fsub v6.4s, v6.4s, v31.4s
+	FMOVQ F6, 736(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3ddce7 // fmul v7.4s, v7.4s, v29.4s
+	WORD $0x4ebfd4e7 // fsub v7.4s, v7.4s, v31.4s
+	FMOVQ F7, 752(R1)
+	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R4), [V30.S4]
+	VLD1R.P 4(R3), [V29.S4]
+	VLD1R.P 4(R4), [V31.S4]
+	VLD1.P 16(R2), [V0.B16]
+	VUSHR $4, V0.B16, V1.B16
+	VSHL $4, V0.B16, V0.B16
+	VUSHR $4, V0.B16, V0.B16
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	WORD $0x4ebed484 // fsub v4.4s, v4.4s, v30.4s
+	FMOVQ F4, 768(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	WORD $0x4ebed4a5 // fsub v5.4s, v5.4s, v30.4s
+	FMOVQ F5, 784(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	WORD $0x4ebed4c6 // fsub v6.4s, v6.4s, v30.4s
+	FMOVQ F6, 800(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	WORD $0x4ebed4e7 // fsub v7.4s, v7.4s, v30.4s
+	FMOVQ F7, 816(R1)
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3ddc84 // fmul v4.4s, v4.4s, v29.4s
+	WORD $0x4ebfd484 // fsub v4.4s, v4.4s, v31.4s
+	FMOVQ F4, 896(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3ddca5 // fmul v5.4s, v5.4s, v29.4s
+	WORD $0x4ebfd4a5 // fsub v5.4s, v5.4s, v31.4s
+	FMOVQ F5, 912(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3ddcc6 // fmul v6.4s, v6.4s, v29.4s
+	WORD $0x4ebfd4c6 // fsub v6.4s, v6.4s, v31.4s
+	FMOVQ F6, 928(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3ddce7 // fmul v7.4s, v7.4s, v29.4s
+	WORD $0x4ebfd4e7 // fsub v7.4s, v7.4s, v31.4s
+	FMOVQ F7, 944(R1)
+	VLD1.P 16(R2), [V0.B16]
+	VUSHR $4, V0.B16, V1.B16
+	VSHL $4, V0.B16, V0.B16
+	VUSHR $4, V0.B16, V0.B16
+	WORD $0x0f08a402 // sshll v2.8h, v0.8b, #0
+	WORD $0x4f08a403 // sshll2 v3.8h, v0.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	WORD $0x4ebed484 // fsub v4.4s, v4.4s, v30.4s
+	FMOVQ F4, 832(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	WORD $0x4ebed4a5 // fsub v5.4s, v5.4s, v30.4s
+	FMOVQ F5, 848(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	WORD $0x4ebed4c6 // fsub v6.4s, v6.4s, v30.4s
+	FMOVQ F6, 864(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	WORD $0x4ebed4e7 // fsub v7.4s, v7.4s, v30.4s
+	FMOVQ F7, 880(R1)
+	WORD $0x0f08a422 // sshll v2.8h, v1.8b, #0
+	WORD $0x4f08a423 // sshll2 v3.8h, v1.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3ddc84 // fmul v4.4s, v4.4s, v29.4s
+	WORD $0x4ebfd484 // fsub v4.4s, v4.4s, v31.4s
+	FMOVQ F4, 960(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3ddca5 // fmul v5.4s, v5.4s, v29.4s
+	WORD $0x4ebfd4a5 // fsub v5.4s, v5.4s, v31.4s
+	FMOVQ F5, 976(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3ddcc6 // fmul v6.4s, v6.4s, v29.4s
+	WORD $0x4ebfd4c6 // fsub v6.4s, v6.4s, v31.4s
+	FMOVQ F6, 992(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3ddce7 // fmul v7.4s, v7.4s, v29.4s
+	WORD $0x4ebfd4e7 // fsub v7.4s, v7.4s, v31.4s
+	FMOVQ F7, 1008(R1)
+	RET
+
+// func sixBitsVec
+TEXT ·sixBitsVec(SB), NOSPLIT, $0-32
+	MOVD dst+0(FP), R1
+	MOVD l+8(FP), R2
+	MOVD h+16(FP), R3
+	MOVD scale+24(FP), R4
+	MOVD $32, R5
+	VDUP R5, V29.B16
+	FMOVQ 0(R2), F16
+	FMOVQ 32(R2), F17
+	FMOVQ 0(R3), F18
+	VSHL $4, V16.B16, V19.B16
+	VUSHR $4, V19.B16, V19.B16
+	VSHL $6, V18.B16, V20.B16
+	VUSHR $6, V20.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $0, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 0(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 16(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 32(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 48(R1)
+	VSHL $4, V17.B16, V19.B16
+	VUSHR $4, V19.B16, V19.B16
+	VSHL $4, V18.B16, V20.B16
+	VUSHR $6, V20.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $8, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 128(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 144(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 160(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 176(R1)
+	VUSHR $4, V16.B16, V19.B16
+	VSHL $2, V18.B16, V20.B16
+	VUSHR $6, V20.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $16, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 256(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 272(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 288(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 304(R1)
+	VUSHR $4, V17.B16, V19.B16
+	VUSHR $6, V18.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $24, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 384(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 400(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 416(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 432(R1)
+	FMOVQ 16(R2), F16
+	FMOVQ 48(R2), F17
+	FMOVQ 16(R3), F18
+	VSHL $4, V16.B16, V19.B16
+	VUSHR $4, V19.B16, V19.B16
+	VSHL $6, V18.B16, V20.B16
+	VUSHR $6, V20.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $4, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 64(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 80(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 96(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 112(R1)
+	VSHL $4, V17.B16, V19.B16
+	VUSHR $4, V19.B16, V19.B16
+	VSHL $4, V18.B16, V20.B16
+	VUSHR $6, V20.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $12, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 192(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 208(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 224(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 240(R1)
+	VUSHR $4, V16.B16, V19.B16
+	VSHL $2, V18.B16, V20.B16
+	VUSHR $6, V20.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $20, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 320(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 336(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 352(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 368(R1)
+	VUSHR $4, V17.B16, V19.B16
+	VUSHR $6, V18.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $28, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 448(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 464(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 480(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 496(R1)
+	FMOVQ 64(R2), F16
+	FMOVQ 96(R2), F17
+	FMOVQ 32(R3), F18
+	VSHL $4, V16.B16, V19.B16
+	VUSHR $4, V19.B16, V19.B16
+	VSHL $6, V18.B16, V20.B16
+	VUSHR $6, V20.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $32, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 512(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 528(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 544(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 560(R1)
+	VSHL $4, V17.B16, V19.B16
+	VUSHR $4, V19.B16, V19.B16
+	VSHL $4, V18.B16, V20.B16
+	VUSHR $6, V20.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $40, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 640(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 656(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 672(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 688(R1)
+	VUSHR $4, V16.B16, V19.B16
+	VSHL $2, V18.B16, V20.B16
+	VUSHR $6, V20.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $48, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 768(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 784(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 800(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 816(R1)
+	VUSHR $4, V17.B16, V19.B16
+	VUSHR $6, V18.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $56, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 896(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 912(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 928(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 944(R1)
+	FMOVQ 80(R2), F16
+	FMOVQ 112(R2), F17
+	FMOVQ 48(R3), F18
+	VSHL $4, V16.B16, V19.B16
+	VUSHR $4, V19.B16, V19.B16
+	VSHL $6, V18.B16, V20.B16
+	VUSHR $6, V20.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $36, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 576(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 592(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 608(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 624(R1)
+	VSHL $4, V17.B16, V19.B16
+	VUSHR $4, V19.B16, V19.B16
+	VSHL $4, V18.B16, V20.B16
+	VUSHR $6, V20.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $44, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 704(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 720(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 736(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 752(R1)
+	VUSHR $4, V16.B16, V19.B16
+	VSHL $2, V18.B16, V20.B16
+	VUSHR $6, V20.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $52, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 832(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 848(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 864(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 880(R1)
+	VUSHR $4, V17.B16, V19.B16
+	VUSHR $6, V18.B16, V20.B16
+	VSHL $4, V20.B16, V20.B16
+	VORR V20.B16, V19.B16, V19.B16
+	VSUB V29.B16, V19.B16, V19.B16
+	ADD $60, R4, R6
+	VLD1R (R6), [V28.S4]
+	WORD $0x0f08a662 // sshll v2.8h, v19.8b, #0
+	WORD $0x4f08a663 // sshll2 v3.8h, v19.16b, #0
+	WORD $0x0f10a444 // sshll v4.4s, v2.4h, #0
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3cdc84 // fmul v4.4s, v4.4s, v28.4s
+	FMOVQ F4, 960(R1)
+	WORD $0x4f10a445 // sshll2 v5.4s, v2.8h, #0
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3cdca5 // fmul v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 976(R1)
+	WORD $0x0f10a466 // sshll v6.4s, v3.4h, #0
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3cdcc6 // fmul v6.4s, v6.4s, v28.4s
+	FMOVQ F6, 992(R1)
+	WORD $0x4f10a467 // sshll2 v7.4s, v3.8h, #0
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3cdce7 // fmul v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 1008(R1)
+	RET
+
 // func packT8
 TEXT ·packT8(SB), NOSPLIT, $0-32
 	MOVD dst+0(FP), R9

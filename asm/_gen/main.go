@@ -48,7 +48,8 @@ func main() {
 		decl.WriteString(d)
 		stub.WriteString(s)
 	}
-	decl.WriteString(matrixDecls)
+	decl.WriteString(superDecls + matrixDecls)
+	stub.WriteString(superStubs)
 	stub.WriteString(matrixStubs)
 	write("vec.go", decl.String())
 	write("vec_none.go", stub.String())

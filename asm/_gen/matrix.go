@@ -116,6 +116,7 @@ func matrices(arm bool) []string {
 	for _, f := range rowFormats {
 		f.emit(arm, text)
 	}
+	superblocks(arm, text)
 	text("packT8", 32, pack)
 	for _, panels := range []int{4, 1} {
 		text(fmt.Sprintf("packRows%d", panels), 32, func(p func(string, ...any)) {
