@@ -54,10 +54,13 @@ func BenchmarkRows(b *testing.B) {
 	}
 	raw := make([]byte, 4*n)
 	dst := make([]float32, n)
-	for name, decode := range map[string]func([]float32, []byte){"DecodeBF16": DecodeBF16, "DecodeF16": DecodeF16, "DecodeQ8_0": DecodeQ8_0, "DecodeQ4_0": DecodeQ4_0, "DecodeQ4_1": DecodeQ4_1} {
-		b.Run(name+"/"+Tier(), func(b *testing.B) {
+	for _, d := range []struct {
+		name   string
+		decode func([]float32, []byte)
+	}{{"DecodeBF16", DecodeBF16}, {"DecodeF16", DecodeF16}, {"DecodeQ8_0", DecodeQ8_0}, {"DecodeQ4_0", DecodeQ4_0}, {"DecodeQ4_1", DecodeQ4_1}, {"DecodeQ4_K", DecodeQ4_K}, {"DecodeQ6_K", DecodeQ6_K}} {
+		b.Run(d.name+"/"+Tier(), func(b *testing.B) {
 			for b.Loop() {
-				decode(dst, raw)
+				d.decode(dst, raw)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/element")
 		})
