@@ -106,7 +106,7 @@ func (r *reader) read(p parameter) *tensor.Tensor {
 		if err := r.f.Decode(read, in); err != nil {
 			return err
 		}
-		if !finite(read) {
+		if !tensor.Finite(read) {
 			return fmt.Errorf("tensor %q holds NaN or Inf", in)
 		}
 		if p.transposed {

@@ -561,12 +561,3 @@ func (a *Adapter) releaseFirst(n int) {
 		p.value.T.Release()
 	}
 }
-
-func finite(x []float32) bool {
-	for _, v := range x {
-		if v-v != 0 { // NaN and ±Inf
-			return false
-		}
-	}
-	return true
-}

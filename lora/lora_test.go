@@ -83,7 +83,7 @@ func worst(a, b []float32) float64 {
 // TestPEFTAdapters loads adapters that PEFT saved: logits with the adapter, of the
 // base alone, and merged; then unmerged, saved, and loaded again.
 func TestPEFTAdapters(t *testing.T) {
-	cases, err := filepath.Glob(testdata + "/lora/*/case.json")
+	cases, err := filepath.Glob(testdata + "/lora*/*/case.json")
 	if err != nil || len(cases) == 0 {
 		t.Fatal("no cases", err)
 	}

@@ -137,7 +137,7 @@ func (a *Adapter) merged() ([]change, error) {
 		}
 	}
 	for _, c := range out {
-		if !finite(c.to.F32s()) {
+		if !tensor.Finite(c.to.F32s()) {
 			return out, errors.New("a merged weight is not finite")
 		}
 	}

@@ -295,6 +295,16 @@ func (t *Tensor) Set(data []float32) {
 	}
 }
 
+// Finite reports whether no value is NaN or infinite.
+func Finite(x []float32) bool {
+	for _, v := range x {
+		if v-v != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 func bytesOf[T float32 | float64 | int32](s []T) []byte {
 	if len(s) == 0 {
 		return nil

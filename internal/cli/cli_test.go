@@ -14,8 +14,8 @@ type result struct {
 	stdout, err string
 }
 
-// tenon runs the command with these arguments.
-func tenon(t *testing.T, args ...string) result {
+// tenonCmd runs the command with these arguments.
+func tenonCmd(t *testing.T, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	code := Main(args, strings.NewReader(""), &stdout, &stderr)
@@ -50,7 +50,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"frobnicate"}, `tenon: unknown command "frobnicate"`},
 		{[]string{"--frobnicate"}, "tenon: unknown flag: --frobnicate"},
 	} {
-		r := tenon(t, c.args...)
+		r := tenonCmd(t, c.args...)
 		if r.code != exitUsage || !strings.HasPrefix(r.err, c.want+"\n") || !strings.Contains(r.err, "Usage:") || r.stdout != "" {
 			t.Errorf("%v: status %d, stdout %q, stderr %q", c.args, r.code, r.stdout, r.err)
 		}
@@ -58,12 +58,12 @@ func TestUsage(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	if r := tenon(t); r.code != exitDone || !strings.Contains(r.stdout, "Usage:") || r.err != "" {
+	if r := tenonCmd(t); r.code != exitDone || !strings.Contains(r.stdout, "Usage:") || r.err != "" {
 		t.Errorf("%+v", r)
 	}
 	// Each command's help shows an example of it.
 	for _, c := range newRoot(&env{}).Commands() {
-		if r := tenon(t, c.Name(), "--help"); r.code != exitDone || !strings.Contains(r.stdout, "  tenon "+c.Name()+" ") || r.err != "" {
+		if r := tenonCmd(t, c.Name(), "--help"); r.code != exitDone || !strings.Contains(r.stdout, "  tenon "+c.Name()+" ") || r.err != "" {
 			t.Errorf("%s: %+v", c.Name(), r)
 		}
 		if !strings.Contains(c.Example, "tenon "+c.Name()) {

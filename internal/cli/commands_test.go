@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tenon-ml/tenon"
 	"github.com/tenon-ml/tenon/format/safetensors"
 	"github.com/tenon-ml/tenon/internal/golden"
 	"github.com/tenon-ml/tenon/tensor"
@@ -44,7 +45,7 @@ func values(t *testing.T, path, name string) ([]float32, []int) {
 // done runs a command that must succeed and say nothing on stderr.
 func done(t *testing.T, args ...string) string {
 	t.Helper()
-	r := tenon(t, args...)
+	r := tenonCmd(t, args...)
 	if r.code != exitDone || r.err != "" {
 		t.Fatalf("tenon %q: status %d, stderr %q", args, r.code, r.err)
 	}
@@ -116,7 +117,7 @@ func TestMergeFromGGUF(t *testing.T) {
 	adapter, merged := filepath.Join(dir, "adapter"), filepath.Join(dir, "merged")
 	plant(t, dir, map[string]string{"d.jsonl": `{"input_ids": [1,2,3,4]}`})
 	done(t, "finetune", "--model", gguf, "--data", dir+"/d.jsonl", "--out", adapter, "--steps", "1", "--lr", "0", "--json")
-	r := tenon(t, "merge", "--model", gguf, "--adapter", adapter, "--out", merged)
+	r := tenonCmd(t, "merge", "--model", gguf, "--adapter", adapter, "--out", merged)
 	if r.code != exitDone || !strings.Contains(r.err, "its tokenizer is not written") {
 		t.Fatalf("%+v", r)
 	}
@@ -324,7 +325,7 @@ func TestFinetuneFlags(t *testing.T) {
 	if a := sum(); a != sum("--threads", "2") || a == sum("--seed", "1") {
 		t.Error("the adapter does not follow from the seed alone")
 	}
-	r := tenon(t, append(base, "--steps", "1", "--init-adapter", out, "--rank", "3")...)
+	r := tenonCmd(t, append(base, "--steps", "1", "--init-adapter", out, "--rank", "3")...)
 	if r.code != exitDone || r.err != "tenon: --rank is not used: --init-adapter has its own configuration\n" {
 		t.Errorf("%+v", r)
 	}
@@ -374,7 +375,7 @@ func TestFinetuneErrors(t *testing.T) {
 		for k, v := range args {
 			list = append(list, k, v)
 		}
-		r := tenon(t, list...)
+		r := tenonCmd(t, list...)
 		if strings.Contains(r.err, "none.jsonl: 1 of 1 lines") { // a warning before the error
 			_, r.err, _ = strings.Cut(r.err, "\n")
 		}
@@ -395,7 +396,7 @@ func TestFinetuneErrors(t *testing.T) {
 		if len(args) > 0 && args[0] != "--model" {
 			args = append([]string{"--model", model, "--data", "d", "--out", "o"}, args...)
 		}
-		if r := tenon(t, append([]string{"finetune"}, args...)...); r.code != exitUsage || r.stdout != "" || !strings.Contains(r.err, "Usage:") {
+		if r := tenonCmd(t, append([]string{"finetune"}, args...)...); r.code != exitUsage || r.stdout != "" || !strings.Contains(r.err, "Usage:") {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}
@@ -460,7 +461,7 @@ func (w *failAfter) Write(p []byte) (int, error) {
 
 func TestGenerate(t *testing.T) {
 	const model = testdata + "/llama/chat"
-	var g generation
+	var g tenon.Generation
 	if err := json.Unmarshal([]byte(done(t, "generate", "--model", model, "--prompt", "hello", "--max-tokens", "12", "--json")), &g); err != nil {
 		t.Fatal(err)
 	}
@@ -471,7 +472,7 @@ func TestGenerate(t *testing.T) {
 		t.Errorf("streamed %q, want %q", out, g.Text)
 	}
 	// The GGUF file is the same model, with the same tokenizer.
-	var h generation
+	var h tenon.Generation
 	if err := json.Unmarshal([]byte(done(t, "generate", "--model", testdata+"/llama/gguf/chat.F32.gguf", "--prompt", "hello", "--max-tokens", "12", "--json")), &h); err != nil {
 		t.Fatal(err)
 	}
@@ -487,49 +488,18 @@ func TestGenerate(t *testing.T) {
 	done(t, "generate", "--model", model, "--chat", "hello", "--max-tokens", "3", "--temperature", "1", "--top-k", "5", "--top-p", "0.9", "--seed", "7")
 	a := done(t, "generate", "--model", model, "--prompt", "a", "--max-tokens", "9", "--temperature", "2", "--seed", "7", "--json")
 	b := done(t, "generate", "--model", model, "--prompt", "a", "--max-tokens", "9", "--temperature", "2", "--seed", "7", "--json")
-	var x, y generation
+	var x, y tenon.Generation
 	if json.Unmarshal([]byte(a), &x) != nil || json.Unmarshal([]byte(b), &y) != nil || x.Text != y.Text {
 		t.Errorf("the same seed gives %q and %q", x.Text, y.Text)
 	}
 
-	tenon(t, "generate", "--model", testdata+"/llama/mha", "--prompt", "a").failed(t, "tokenizer.json")
+	tenonCmd(t, "generate", "--model", testdata+"/llama/mha", "--prompt", "a").failed(t, "tokenizer.json")
 	for _, args := range [][]string{
 		{"--model", model}, {"--model", model, "--prompt", "a", "--chat", "b"}, {"--model", model, "--prompt", "a", "--max-tokens", "0"},
 		{"--model", model, "--prompt", "a", "--temperature", "-1"}, {"--model", model, "--prompt", "a", "--top-p", "2"}, {"--model", model, "--prompt", "a", "--stop", ""},
 	} {
-		if r := tenon(t, append([]string{"generate"}, args...)...); r.code != exitUsage {
+		if r := tenonCmd(t, append([]string{"generate"}, args...)...); r.code != exitUsage {
 			t.Errorf("%v: %+v", args, r)
-		}
-	}
-}
-
-func TestStopper(t *testing.T) {
-	for _, c := range []struct {
-		stop   []string
-		pieces string
-		want   string
-	}{
-		{nil, "a|b", "a|b|"},
-		{[]string{"END"}, "x|E|N|y", "x|||ENy|"},
-		{[]string{"END"}, "xE|ND|more", "x|||"},
-		{[]string{"b", "abc"}, "a|b|c", "|a||"},
-		{[]string{"aab"}, "a|a|a|b", "||a||"},
-		{[]string{"\n\n"}, "x\n|\ny", "x||"},
-	} {
-		s := stopper{stop: c.stop}
-		var out, all strings.Builder
-		for p := range strings.SplitSeq(c.pieces, "|") {
-			g := s.add(p)
-			all.WriteString(g)
-			out.WriteString(g + "|")
-		}
-		last := s.finish("")
-		all.WriteString(last)
-		if got, want := out.String()+last, c.want; got != want {
-			t.Errorf("%q of %q: got %q, want %q", c.stop, c.pieces, got, want)
-		}
-		if s.text.String() != all.String() {
-			t.Errorf("%q of %q: text %q, shown %q", c.stop, c.pieces, s.text.String(), all.String())
 		}
 	}
 }
@@ -544,12 +514,12 @@ func TestComputeErrors(t *testing.T) {
 	poison(t, filepath.Join(nan, "model.safetensors"))
 	plant(t, dir, map[string]string{"d.jsonl": `{"input_ids": [1,2,3]}`, "old.safetensors": "old"})
 	out := filepath.Join(dir, "old.safetensors")
-	tenon(t, "logits", "--model", nan, "--tokens", "1,2", "--out", out).failed(t, nan, "not finite")
-	tenon(t, "eval", "--model", nan, "--data", dir+"/d.jsonl").failed(t, nan, "d.jsonl", "not finite")
-	tenon(t, "logits", "--model", model, "--tokens", "1,96", "--out", out).failed(t, "token 1 is id 96, want 0 to 95")
-	tenon(t, "logits", "--model", model, "--tokens", "1", "--out", dir+"/none/x.safetensors").failed(t, "none")
-	tenon(t, "logits", "--model", testdata+"/llama/gqa-tied", "--adapter", testdata+"/lora/default/adapter", "--tokens", "1", "--out", out).failed(t, "adapter_model.safetensors")
-	tenon(t, "merge", "--model", model, "--adapter", testdata+"/lora/default/adapter", "--out", testdata+"/lora/default/adapter").failed(t, "is what --adapter reads")
+	tenonCmd(t, "logits", "--model", nan, "--tokens", "1,2", "--out", out).failed(t, nan, "not finite")
+	tenonCmd(t, "eval", "--model", nan, "--data", dir+"/d.jsonl").failed(t, nan, "d.jsonl", "not finite")
+	tenonCmd(t, "logits", "--model", model, "--tokens", "1,96", "--out", out).failed(t, "token 1 is id 96, want 0 to 95")
+	tenonCmd(t, "logits", "--model", model, "--tokens", "1", "--out", dir+"/none/x.safetensors").failed(t, "none")
+	tenonCmd(t, "logits", "--model", testdata+"/llama/gqa-tied", "--adapter", testdata+"/lora/default/adapter", "--tokens", "1", "--out", out).failed(t, "adapter_model.safetensors")
+	tenonCmd(t, "merge", "--model", model, "--adapter", testdata+"/lora/default/adapter", "--out", testdata+"/lora/default/adapter").failed(t, "is what --adapter reads")
 	if b, err := os.ReadFile(out); err != nil || string(b) != "old" {
 		t.Errorf("the file is %q, %v", b, err)
 	}
@@ -558,7 +528,7 @@ func TestComputeErrors(t *testing.T) {
 		{"eval", "--model", model}, {"eval", "--model", model, "--data", "x", "--seq", "-1"},
 		{"merge", "--model", model, "--adapter", "x"}, {"merge", "--model", model, "--adapter", "x", "--out", "o", "--dtype", "f64"},
 	} {
-		if r := tenon(t, args...); r.code != exitUsage {
+		if r := tenonCmd(t, args...); r.code != exitUsage {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}

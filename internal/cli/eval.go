@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon"
 	"github.com/tenon-ml/tenon/train"
 )
 
@@ -30,7 +31,7 @@ has the forms that finetune takes.`,
 			if seq < 0 {
 				return usagef("--seq is %d, want 0 or more", seq)
 			}
-			model, err := m.open()
+			model, err := m.open(e)
 			if err != nil {
 				return err
 			}
@@ -61,15 +62,15 @@ has the forms that finetune takes.`,
 // readData reads a data file for the model. A tokenizer is only looked for
 // where a line needs one.
 func (m *model) readData(path string, seq int) ([]train.Example, error) {
-	return train.ReadFile(path, train.ReadOptions{Encoder: newEncoder(m.path), Vocab: m.lm.Vocab(), Seq: seq})
+	return train.ReadFile(path, train.ReadOptions{Encoder: tenon.NewEncoder(m.Path), Vocab: m.LM.Vocab(), Seq: seq})
 }
 
 // evaluate computes the mean loss over all examples.
 func (m *model) evaluate(ctx context.Context, path string, examples []train.Example) (train.Result, error) {
 	// Row by row: no time goes into padding, and the memory is that of one line.
-	r, err := train.Evaluate(ctx, m.lm, m.dev, examples, 1, m.active())
+	r, err := train.Evaluate(ctx, m.LM, m.Device, examples, 1, m.active())
 	if err != nil {
-		err = fmt.Errorf("%s: %s: %w", m.path, path, err)
+		err = fmt.Errorf("%s: %s: %w", m.Path, path, err)
 	}
 	return r, err
 }

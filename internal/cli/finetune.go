@@ -15,6 +15,7 @@ import (
 
 	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/nn"
+	"github.com/tenon-ml/tenon/tensor"
 	"github.com/tenon-ml/tenon/train"
 )
 
@@ -193,7 +194,7 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 	}
 	defer dir.discard()
 	start := time.Now()
-	m, err := c.open()
+	m, err := c.open(e)
 	if err != nil {
 		return err
 	}
@@ -242,7 +243,7 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 	bar := newProgress(e.stderr, c.options.Steps, c.json)
 	defer bar.close()
 	every := max(1, (c.options.Steps+evaluations-1)/evaluations)
-	err = train.Run(cmd.Context(), m.lm, m.dev, params, &c.loader, c.options, func(r train.Report) error {
+	err = train.Run(cmd.Context(), m.LM, m.Device, params, &c.loader, c.options, func(r train.Report) error {
 		losses = append(losses, lossPoint{r.Step, r.Loss})
 		end.Steps, end.Loss, end.Tokens = r.Step, r.Loss, end.Tokens+r.Tokens
 		s := stepReport{Report: r, RSS: rssBytes()}
@@ -306,20 +307,20 @@ func (c *finetune) warnUntrained(e *env) {
 func (c *finetune) prepare(m *model) ([]train.Param, error) {
 	var params []train.Param
 	if c.method == "full" {
-		for name, p := range nn.Params(m.lm) {
+		for name, p := range nn.Params(m.LM) {
 			params = append(params, train.Param{Name: name, Value: p})
 		}
 		return params, nil
 	}
 	var err error
 	if c.initAdapter != "" {
-		m.adapter, err = lora.Load(m.lm, adapterName, c.initAdapter, m.dev)
+		m.adapter, err = lora.Load(m.LM, adapterName, c.initAdapter, m.Device)
 	} else {
 		if c.lora.Targets.None() {
-			c.lora.Targets.List = lora.DefaultTargets(m.lm.Family())
+			c.lora.Targets.List = lora.DefaultTargets(m.LM.Family())
 		}
 		c.lora.BaseModel = c.model
-		m.adapter, err = lora.New(m.lm, adapterName, c.lora, c.options.Seed, m.dev)
+		m.adapter, err = lora.New(m.LM, adapterName, c.lora, c.options.Seed, m.Device)
 	}
 	if err != nil {
 		return nil, err
@@ -334,12 +335,12 @@ func (c *finetune) prepare(m *model) ([]train.Param, error) {
 // save writes what was trained into a folder.
 func (c *finetune) save(m *model, params []train.Param, dir string, e *env) error {
 	for _, p := range params {
-		if !finite(p.Value.T.F32()) {
+		if !tensor.Finite(p.Value.T.F32()) {
 			return fmt.Errorf("%s: tensor %q is not finite after training: lower --lr", c.model, p.Name)
 		}
 	}
 	if c.method == "full" {
-		return m.saveCheckpoint(dir, "f32", e.warn)
+		return m.SaveCheckpoint(dir, "f32", e.warn)
 	}
 	return m.adapter.Save(dir)
 }
@@ -347,7 +348,7 @@ func (c *finetune) save(m *model, params []train.Param, dir string, e *env) erro
 // keepLast saves what was trained up to the last good step beside --out, which
 // stays as it is, and adds to the error where that lies.
 func (c *finetune) keepLast(m *model, params []train.Param, steps int, err error, e *env) error {
-	if steps == 0 || slices.ContainsFunc(params, func(p train.Param) bool { return !finite(p.Value.T.F32()) }) {
+	if steps == 0 || slices.ContainsFunc(params, func(p train.Param) bool { return !tensor.Finite(p.Value.T.F32()) }) {
 		return err
 	}
 	path := fmt.Sprintf("%s.step-%d", filepath.Clean(c.out), steps)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon"
 	"github.com/tenon-ml/tenon/format/gguf"
 	"github.com/tenon-ml/tenon/format/safetensors"
 )
@@ -229,7 +230,7 @@ func (i *inspection) configure(config map[string]any) {
 
 // read lists the tensors of a file.
 func (i *inspection) read(path string) error {
-	if isGGUF(path) {
+	if tenon.IsGGUF(path) {
 		i.Format = "gguf"
 		return i.readGGUF(path)
 	}
@@ -265,21 +266,6 @@ func (i *inspection) readGGUF(path string) error {
 		})
 	}
 	return nil
-}
-
-// isGGUF tells a GGUF file by its name or its first four bytes.
-func isGGUF(path string) bool {
-	if strings.EqualFold(filepath.Ext(path), ".gguf") {
-		return true
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	magic := make([]byte, 4)
-	_, err = io.ReadFull(f, magic)
-	return err == nil && string(magic) == "GGUF"
 }
 
 // count sums up the tensors. Buffers that old checkpoints hold (inv_freq) and

@@ -16,7 +16,7 @@ const testdata = "../../testdata"
 
 func inspectJSON(t *testing.T, path string) inspection {
 	t.Helper()
-	r := tenon(t, "inspect", path, "--json")
+	r := tenonCmd(t, "inspect", path, "--json")
 	if r.code != exitDone || r.err != "" {
 		t.Fatalf("%+v", r)
 	}
@@ -100,7 +100,7 @@ func TestInspectAdapter(t *testing.T) {
 	if i.Share == nil || math.Abs(*i.Share-14.0/26) > 1e-15 || i.Base == nil || i.Base.Parameters == nil || *i.Base.Parameters != 12 {
 		t.Errorf("%+v", i)
 	}
-	if r := tenon(t, "inspect", filepath.Join(dir, "adapter")); !strings.Contains(r.stdout, "trainable: 14 of 26 with the base, 53.8462 %\n") {
+	if r := tenonCmd(t, "inspect", filepath.Join(dir, "adapter")); !strings.Contains(r.stdout, "trainable: 14 of 26 with the base, 53.8462 %\n") {
 		t.Errorf("%+v", r)
 	}
 
@@ -111,13 +111,13 @@ func TestInspectAdapter(t *testing.T) {
 	if i.Share != nil || i.Base == nil || i.Base.Parameters != nil {
 		t.Errorf("%+v", i)
 	}
-	if r := tenon(t, "inspect", filepath.Join(dir, "adapter")); !strings.Contains(r.stdout, `trainable: 14; the base "../base" is not here`) {
+	if r := tenonCmd(t, "inspect", filepath.Join(dir, "adapter")); !strings.Contains(r.stdout, `trainable: 14; the base "../base" is not here`) {
 		t.Errorf("%+v", r)
 	}
 }
 
 func TestInspectText(t *testing.T) {
-	r := tenon(t, "inspect", testdata+"/llama/gqa-tied")
+	r := tenonCmd(t, "inspect", testdata+"/llama/gqa-tied")
 	for _, want := range []string{
 		"hidden_size", "model.layers.2.mlp.down_proj.weight", "[48 56]", "29 tensors, 47568 parameters", "trainable: 47568 by full fine-tuning",
 	} {
@@ -155,11 +155,11 @@ func TestInspectErrors(t *testing.T) {
 		{"half", "adapter_model.safetensors"},
 		{"line\nbreak\x1b[31m", `line\nbreak\x1b[31m`},
 	} {
-		tenon(t, "inspect", filepath.Join(dir, c.path)).failed(t, c.want)
-		tenon(t, "inspect", "--json", filepath.Join(dir, c.path)).failed(t, c.want)
+		tenonCmd(t, "inspect", filepath.Join(dir, c.path)).failed(t, c.want)
+		tenonCmd(t, "inspect", "--json", filepath.Join(dir, c.path)).failed(t, c.want)
 	}
 	for _, args := range [][]string{{"inspect"}, {"inspect", "a", "b"}, {"inspect", "a", "--yaml"}} {
-		if r := tenon(t, args...); r.code != exitUsage {
+		if r := tenonCmd(t, args...); r.code != exitUsage {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}

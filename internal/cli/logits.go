@@ -14,7 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/tensor"
 )
 
-func newLogits(*env) *cobra.Command {
+func newLogits(e *env) *cobra.Command {
 	var m modelFlags
 	var tokens, out string
 	cmd := &cobra.Command{
@@ -36,7 +36,7 @@ No tokenizer is needed.`,
 			if err != nil {
 				return usagef("--tokens: %w", err)
 			}
-			model, err := m.open()
+			model, err := m.open(e)
 			if err != nil {
 				return err
 			}
@@ -45,7 +45,7 @@ No tokenizer is needed.`,
 			if err != nil {
 				return err
 			}
-			entry := safetensors.FromFloats("logits", tensor.F32, []int{len(ids), model.lm.Vocab()}, logits)
+			entry := safetensors.FromFloats("logits", tensor.F32, []int{len(ids), model.LM.Vocab()}, logits)
 			return safetensors.Write(out, []safetensors.Entry{entry}, nil)
 		},
 	}
@@ -58,8 +58,8 @@ No tokenizer is needed.`,
 // checkIDs reports ids that the model has no embedding for.
 func (m *model) checkIDs(ids []int32) error {
 	for i, id := range ids {
-		if id < 0 || int(id) >= m.lm.Vocab() {
-			return fmt.Errorf("%s: token %d is id %d, want 0 to %d", m.path, i, id, m.lm.Vocab()-1)
+		if id < 0 || int(id) >= m.LM.Vocab() {
+			return fmt.Errorf("%s: token %d is id %d, want 0 to %d", m.Path, i, id, m.LM.Vocab()-1)
 		}
 	}
 	return nil
@@ -70,12 +70,12 @@ func (m *model) logits(ctx context.Context, ids []int32) ([]float32, error) {
 	if err := errors.Join(m.checkIDs(ids), ctx.Err()); err != nil {
 		return nil, err
 	}
-	arena := tensor.NewArena(m.dev)
+	arena := tensor.NewArena(m.Device)
 	defer arena.Close()
 	var out []float32
 	err := tensor.Try(func() error {
 		s := &nn.Step{Tape: autograd.NoGrad(arena), B: 1, T: len(ids), Adapter: m.active()}
-		out = nn.Logits(m.lm, s, ids).T.F32s()
+		out = nn.Logits(m.LM, s, ids).T.F32s()
 		return nil
 	})
 	if err != nil {
@@ -83,7 +83,7 @@ func (m *model) logits(ctx context.Context, ids []int32) ([]float32, error) {
 	}
 	for _, v := range out {
 		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
-			return nil, m.notFinite("logits are")
+			return nil, m.NotFinite("logits are")
 		}
 	}
 	return out, nil

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon"
 )
 
 func newMerge(e *env) *cobra.Command {
@@ -24,15 +26,15 @@ whole when the checkpoint is complete.`,
 			if err := errors.Join(require(cmd, "model", "adapter", "out"), m.check()); err != nil {
 				return err
 			}
-			if _, ok := storedTypes[dtype]; !ok {
-				return usagef("--dtype is %q, want one of %s", dtype, strings.Join(slices.Sorted(maps.Keys(storedTypes)), ", "))
+			if _, ok := tenon.StoredTypes[dtype]; !ok {
+				return usagef("--dtype is %q, want one of %s", dtype, strings.Join(slices.Sorted(maps.Keys(tenon.StoredTypes)), ", "))
 			}
 			dir, err := newOutDir(out, e.warn, input{flag: "model", path: m.model}, input{flag: "adapter", path: m.adapter})
 			if err != nil {
 				return err
 			}
 			defer dir.discard()
-			model, err := m.open()
+			model, err := m.open(e)
 			if err != nil {
 				return err
 			}
@@ -40,7 +42,7 @@ whole when the checkpoint is complete.`,
 			if err := model.adapter.Merge(); err != nil {
 				return err
 			}
-			if err := errors.Join(model.saveCheckpoint(dir.dir(), dtype, e.warn), cmd.Context().Err()); err != nil {
+			if err := errors.Join(model.SaveCheckpoint(dir.dir(), dtype, e.warn), cmd.Context().Err()); err != nil {
 				return err
 			}
 			return dir.commit()

@@ -2,18 +2,12 @@ package cli
 
 import (
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/pflag"
 
-	"github.com/tenon-ml/tenon/format/gguf"
-	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon"
 	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/nn"
-	"github.com/tenon-ml/tenon/nn/llama"
-	"github.com/tenon-ml/tenon/tensor"
 )
 
 // modelFlags are the flags of the commands that compute.
@@ -39,11 +33,9 @@ func (m *modelFlags) check() error {
 	return nil
 }
 
-// model is a language model in memory, with an adapter or without.
+// model is a language model with an adapter or without.
 type model struct {
-	path    string
-	dev     *tensor.CPU
-	lm      *llama.Model
+	*tenon.Model
 	adapter *lora.Adapter // nil: the base alone
 }
 
@@ -51,15 +43,17 @@ type model struct {
 const adapterName = "adapter"
 
 // open loads the model and the adapter that the flags name.
-func (m *modelFlags) open() (*model, error) {
-	dev := tensor.NewCPU(m.threads)
-	lm, err := loadLlama(m.model, dev)
+func (m *modelFlags) open(e *env) (*model, error) {
+	base, err := tenon.Load(m.model, m.threads)
 	if err != nil {
-		return nil, errors.Join(err, dev.Close())
+		return nil, err
 	}
-	out := &model{path: m.model, dev: dev, lm: lm}
+	for _, w := range base.LM.Config.Warnings {
+		e.warn("%s: %s", m.model, w)
+	}
+	out := &model{Model: base}
 	if m.adapter != "" {
-		if out.adapter, err = lora.Load(lm, adapterName, m.adapter, dev); err != nil {
+		if out.adapter, err = lora.Load(base.LM, adapterName, m.adapter, base.Device); err != nil {
 			return nil, errors.Join(err, out.close())
 		}
 	}
@@ -71,8 +65,7 @@ func (m *model) close() error {
 	if m.adapter != nil {
 		m.adapter.Remove()
 	}
-	nn.Release(m.lm)
-	return m.dev.Close()
+	return m.Close()
 }
 
 // active is the adapter that calls are to use.
@@ -81,62 +74,4 @@ func (m *model) active() *nn.Adapter {
 		return m.adapter.Use()
 	}
 	return nil
-}
-
-// notFinite is the error about results that are no numbers.
-func (m *model) notFinite(what string) error {
-	return fmt.Errorf("%s: %s not finite: a weight is NaN or Inf, or too large", m.path, what)
-}
-
-// configFile returns where the configuration of a Hugging Face checkpoint lies.
-func configFile(path string) string {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return filepath.Join(path, "config.json")
-	}
-	return filepath.Join(filepath.Dir(path), "config.json")
-}
-
-// loadLlama reads a model of any form.
-func loadLlama(path string, dev tensor.Device) (*llama.Model, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.IsDir() && isGGUF(path) {
-		f, err := gguf.Open(path)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		c, err := configOfGGUF(f)
-		if err != nil {
-			return nil, err
-		}
-		return llama.Load(c, newGGUFSource(f, c), dev)
-	}
-	c, err := llama.ReadConfig(configFile(path))
-	if err != nil {
-		return nil, err
-	}
-	var f *safetensors.File
-	if info.IsDir() {
-		f, err = safetensors.OpenDir(path)
-	} else {
-		f, err = safetensors.Open(path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return llama.Load(c, readOnce{f}, dev)
-}
-
-// readOnce is a checkpoint whose pages go back to the system once they are
-// decoded, so that loading does not hold the file beside the weights.
-type readOnce struct{ *safetensors.File }
-
-// Decode writes a tensor's elements to dst as F32.
-func (r readOnce) Decode(dst []float32, name string) error {
-	defer r.Release(name)
-	return r.File.Decode(dst, name)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon"
 	"github.com/tenon-ml/tenon/format/tokenizer"
 )
 
@@ -47,7 +48,7 @@ array a line and prints one JSON string a line.`,
 					return usagef("--text: %w", err)
 				}
 			}
-			tok, err := openTokenizer(model)
+			tok, err := tenon.OpenTokenizer(model)
 			if err != nil {
 				return err
 			}

@@ -9,24 +9,24 @@ import (
 
 func TestTokenize(t *testing.T) {
 	const chat = testdata + "/llama/chat"
-	ids := tenon(t, "tokenize", "--model", chat, "--text", "hello")
+	ids := tenonCmd(t, "tokenize", "--model", chat, "--text", "hello")
 	if ids.code != exitDone || !strings.HasPrefix(ids.stdout, "[") || ids.err != "" {
 		t.Fatalf("%+v", ids)
 	}
 	for _, model := range []string{chat + "/tokenizer.json", chat + "/model.safetensors", testdata + "/llama/gguf/chat.F32.gguf"} {
-		if got := tenon(t, "tokenize", "--model", model, "--text", "hello"); got != ids {
+		if got := tenonCmd(t, "tokenize", "--model", model, "--text", "hello"); got != ids {
 			t.Errorf("%s: got %+v, want %+v", model, got, ids)
 		}
 	}
 	for _, text := range []string{ids.stdout, strings.Trim(ids.stdout, "[]\n")} {
-		if got := tenon(t, "tokenize", "--model", chat, "--decode", "--no-special", "--text", text); got.stdout != "hello\n" {
+		if got := tenonCmd(t, "tokenize", "--model", chat, "--decode", "--no-special", "--text", text); got.stdout != "hello\n" {
 			t.Errorf("%s: %+v", text, got)
 		}
 	}
-	if got := tenon(t, "tokenize", "--model", chat, "--decode", "--no-special", "--json", "--text", ids.stdout); got.stdout != "\"hello\"\n" {
+	if got := tenonCmd(t, "tokenize", "--model", chat, "--decode", "--no-special", "--json", "--text", ids.stdout); got.stdout != "\"hello\"\n" {
 		t.Errorf("%+v", got)
 	}
-	if got := tenon(t, "tokenize", "--model", chat, "--no-special", "--text", ""); got.stdout != "[]\n" {
+	if got := tenonCmd(t, "tokenize", "--model", chat, "--no-special", "--text", ""); got.stdout != "[]\n" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -39,7 +39,7 @@ func TestTokenizeFile(t *testing.T) {
 	if err := os.WriteFile(texts, []byte(in), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	r := tenon(t, "tokenize", "--model", chat, "--no-special", "--file", texts)
+	r := tenonCmd(t, "tokenize", "--model", chat, "--no-special", "--file", texts)
 	if r.code != exitDone || strings.Count(r.stdout, "\n") != 3 || !strings.Contains(r.stdout, "\n[]\n") {
 		t.Fatalf("%+v", r)
 	}
@@ -47,7 +47,7 @@ func TestTokenizeFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "\"hello <b> & é\\n\"\n\"\"\n\"漢字\"\n"
-	if r := tenon(t, "tokenize", "--model", chat, "--decode", "--file", ids); r.stdout != want {
+	if r := tenonCmd(t, "tokenize", "--model", chat, "--decode", "--file", ids); r.stdout != want {
 		t.Errorf("got %q, want %q; %s", r.stdout, want, r.err)
 	}
 }
@@ -68,7 +68,7 @@ func TestTokenizeErrors(t *testing.T) {
 		{[]string{"--model", dir + "/missing", "--text", "a"}, []string{"missing"}},
 		{[]string{"--model", dir + "/none", "--text", "a"}, []string{"none/tokenizer.json"}},
 	} {
-		r := tenon(t, append([]string{"tokenize"}, c.args...)...)
+		r := tenonCmd(t, append([]string{"tokenize"}, c.args...)...)
 		r.stdout = "" // the lines before the bad one
 		r.failed(t, c.want...)
 	}
@@ -76,7 +76,7 @@ func TestTokenizeErrors(t *testing.T) {
 		{"--text", "a"}, {"--model", chat}, {"--model", "", "--text", "a"}, {"--model", chat, "--text", "a", "--file", "b"},
 		{"--model", chat, "--decode", "--text", "1,x"}, {"--model", chat, "--decode", "--text", "-1"}, {"--model", chat, "--text", "a", "b"},
 	} {
-		if r := tenon(t, append([]string{"tokenize"}, args...)...); r.code != exitUsage || r.stdout != "" {
+		if r := tenonCmd(t, append([]string{"tokenize"}, args...)...); r.code != exitUsage || r.stdout != "" {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}

@@ -1,4 +1,4 @@
-package cli
+package tenon
 
 import (
 	"encoding/json"
@@ -15,10 +15,10 @@ import (
 	"github.com/tenon-ml/tenon/train"
 )
 
-// openTokenizer reads the tokenizer of a model: the one in a GGUF file, in a
+// OpenTokenizer reads the tokenizer of a model: the one in a GGUF file, in a
 // Hugging Face folder, in the folder of a .safetensors file, or a
 // tokenizer.json itself.
-func openTokenizer(path string) (*tokenizer.Tokenizer, error) {
+func OpenTokenizer(path string) (*tokenizer.Tokenizer, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -26,7 +26,7 @@ func openTokenizer(path string) (*tokenizer.Tokenizer, error) {
 	switch {
 	case info.IsDir() || filepath.Base(path) == "tokenizer.json":
 		return tokenizer.Load(path)
-	case isGGUF(path):
+	case IsGGUF(path):
 		f, err := gguf.Open(path)
 		if err != nil {
 			return nil, err
@@ -45,12 +45,12 @@ func isIndex(path string) bool {
 	return m && err == nil
 }
 
-// newEncoder returns what turns data lines into tokens of a model. The
+// NewEncoder returns what turns data lines into tokens of a model. The
 // tokenizer is opened when the first line asks for it: data that is tokenised
 // already needs none.
-func newEncoder(path string) train.Encoder {
-	open := sync.OnceValues(func() (*tokenizer.Tokenizer, error) { return openTokenizer(path) })
-	openChat := sync.OnceValues(func() (*chat.Template, error) { return openTemplate(path) })
+func NewEncoder(path string) train.Encoder {
+	open := sync.OnceValues(func() (*tokenizer.Tokenizer, error) { return OpenTokenizer(path) })
+	openChat := sync.OnceValues(func() (*chat.Template, error) { return OpenTemplate(path) })
 	return train.Encoder{
 		Text: func(text string) ([]int32, error) {
 			tok, err := open()
@@ -86,13 +86,13 @@ func newEncoder(path string) train.Encoder {
 			if err := json.Unmarshal(messages, &m); err != nil {
 				return nil, nil, err
 			}
-			return template.Labels(m, specialTokens(tok), tok)
+			return template.Labels(m, SpecialTokens(tok), tok)
 		},
 	}
 }
 
-// openTemplate reads the chat template of a model.
-func openTemplate(path string) (*chat.Template, error) {
+// OpenTemplate reads the chat template of a model.
+func OpenTemplate(path string) (*chat.Template, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func openTemplate(path string) (*chat.Template, error) {
 	if info.IsDir() {
 		return named(path)(chat.Load(path))
 	}
-	if !isGGUF(path) {
+	if !IsGGUF(path) {
 		return named(path)(chat.Load(filepath.Dir(path)))
 	}
 	f, err := gguf.Open(path)
@@ -128,8 +128,8 @@ func named(path string) func(*chat.Template, error) (*chat.Template, error) {
 	}
 }
 
-// specialTokens are the variables by which templates write special tokens.
-func specialTokens(tok *tokenizer.Tokenizer) map[string]any {
+// SpecialTokens are the variables by which templates write special tokens.
+func SpecialTokens(tok *tokenizer.Tokenizer) map[string]any {
 	vars := map[string]any{}
 	for name, get := range map[string]func() (int32, bool){"bos_token": tok.BOS, "eos_token": tok.EOS, "unk_token": tok.Unk, "pad_token": tok.Pad} {
 		if id, ok := get(); ok {

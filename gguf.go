@@ -1,10 +1,12 @@
-package cli
+package tenon
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tenon-ml/tenon/format/gguf"
 	"github.com/tenon-ml/tenon/nn/llama"
@@ -14,17 +16,23 @@ import (
 // ropeFactors is the tensor in which llama.cpp keeps Llama 3's scaling of RoPE.
 const ropeFactors = "rope_freqs.weight"
 
-// configOfGGUF returns the configuration that a GGUF file of architecture
-// "llama" describes, written as a config.json first, so that there is one
-// reader of configurations.
+// className is the transformers class of a model type.
+var className = map[string]string{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+
+// architectures are the model types by GGUF's general.architecture.
+var architectures = map[string]string{"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+
+// configOfGGUF returns the configuration that a GGUF file describes, written as a
+// config.json first, so that there is one reader of configurations.
 func configOfGGUF(f *gguf.File) (llama.Config, error) {
 	fail := func(err error) (llama.Config, error) { return llama.Config{}, err }
 	arch, err := f.String("general.architecture")
 	if err != nil {
 		return fail(err)
 	}
-	if arch != "llama" {
-		return fail(fmt.Errorf("%s: general.architecture is %q, want \"llama\"", f.Path(), arch))
+	kind, ok := architectures[arch]
+	if !ok {
+		return fail(fmt.Errorf("%s: general.architecture is %q, want one of %s", f.Path(), arch, strings.Join(slices.Sorted(maps.Keys(architectures)), ", ")))
 	}
 	embed, ok := f.Tensor("token_embd.weight")
 	if !ok || len(embed.Shape) != 2 {
@@ -33,7 +41,7 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 	has := func(name string) bool { _, ok := f.Tensor(name); return ok }
 
 	config := map[string]any{
-		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "hidden_act": "silu",
+		"architectures": []string{className[kind]}, "model_type": kind, "hidden_act": "silu",
 		"vocab_size":          embed.Shape[0],
 		"tie_word_embeddings": !has("output.weight"),
 		"attention_bias":      has("blk.0.attn_q.bias"),
@@ -53,13 +61,13 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 		key, gguf string
 		absent    bool
 	}{
-		{"hidden_size", "llama.embedding_length", false},
-		{"intermediate_size", "llama.feed_forward_length", false},
-		{"num_hidden_layers", "llama.block_count", false},
-		{"num_attention_heads", "llama.attention.head_count", false},
-		{"num_key_value_heads", "llama.attention.head_count_kv", true},
-		{"head_dim", "llama.attention.key_length", true},
-		{"max_position_embeddings", "llama.context_length", true},
+		{"hidden_size", arch + ".embedding_length", false},
+		{"intermediate_size", arch + ".feed_forward_length", false},
+		{"num_hidden_layers", arch + ".block_count", false},
+		{"num_attention_heads", arch + ".attention.head_count", false},
+		{"num_key_value_heads", arch + ".attention.head_count_kv", true},
+		{"head_dim", arch + ".attention.key_length", true},
+		{"max_position_embeddings", arch + ".context_length", true},
 		{"bos_token_id", "tokenizer.ggml.bos_token_id", true},
 		{"eos_token_id", "tokenizer.ggml.eos_token_id", true},
 	} {
@@ -67,7 +75,7 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 			config[k.key] = n
 		}
 	}
-	eps, err := f.Float("llama.attention.layer_norm_rms_epsilon")
+	eps, err := f.Float(arch + ".attention.layer_norm_rms_epsilon")
 	if err != nil {
 		errs = append(errs, err)
 	}
@@ -75,27 +83,41 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 	config["rms_norm_eps"] = json.Number(fmt.Sprint(float32(eps)))
 	// As transformers 4 writes it, which 5 reads too.
 	config["rope_theta"] = 10000.0
-	switch theta, err := f.Float("llama.rope.freq_base"); {
+	switch theta, err := f.Float(arch + ".rope.freq_base"); {
 	case err == nil:
 		config["rope_theta"] = theta
 	case !errors.Is(err, gguf.ErrNoKey):
 		errs = append(errs, err)
 	}
-	switch kind, err := f.String("llama.rope.scaling.type"); {
-	case errors.Is(err, gguf.ErrNoKey) || err == nil && kind == "none":
+	key := arch + ".rope.scaling.type"
+	switch scaling, err := f.String(key); {
+	case errors.Is(err, gguf.ErrNoKey) || err == nil && scaling == "none":
 	case err != nil:
 		errs = append(errs, err)
-	case kind == "linear":
-		factor, err := f.Float("llama.rope.scaling.factor")
+	case scaling == "linear" || scaling == "yarn":
+		factor, err := f.Float(arch + ".rope.scaling.factor")
 		if err != nil {
 			errs = append(errs, err)
 		}
-		config["rope_scaling"] = map[string]any{"rope_type": "linear", "factor": factor}
+		rope := map[string]any{"rope_type": scaling, "factor": factor}
+		if scaling == "yarn" {
+			if n, ok := number(arch+".rope.scaling.original_context_length", true); ok {
+				rope["original_max_position_embeddings"] = n
+			}
+			for theirs, ours := range map[string]string{"yarn_beta_fast": "beta_fast", "yarn_beta_slow": "beta_slow", "yarn_attn_factor": "attention_factor"} {
+				if v, err := f.Float(arch + ".rope.scaling." + theirs); err == nil {
+					rope[ours] = v
+				} else if !errors.Is(err, gguf.ErrNoKey) {
+					errs = append(errs, err)
+				}
+			}
+		}
+		config["rope_scaling"] = rope
 	default:
-		errs = append(errs, fmt.Errorf("%s: key \"llama.rope.scaling.type\" is %q, want none or linear", f.Path(), kind))
+		errs = append(errs, fmt.Errorf("%s: key %q is %q, want none, linear or yarn", f.Path(), key, scaling))
 	}
-	if n, ok := number("llama.expert_count", true); ok && n > 0 {
-		errs = append(errs, fmt.Errorf("%s: key \"llama.expert_count\" is %d: mixtures of experts are not supported", f.Path(), n))
+	if n, ok := number(arch+".expert_count", true); ok && n > 0 {
+		errs = append(errs, fmt.Errorf("%s: key %q is %d: mixtures of experts are not supported", f.Path(), arch+".expert_count", n))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fail(err)
@@ -109,7 +131,7 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 	if err != nil {
 		return fail(fmt.Errorf("%s: %w", f.Path(), err))
 	}
-	for _, key := range []string{"llama.rope.dimension_count", "llama.attention.value_length"} {
+	for _, key := range []string{arch + ".rope.dimension_count", arch + ".attention.value_length"} {
 		if n, ok := number(key, true); ok && n != c.HeadDim {
 			errs = append(errs, fmt.Errorf("%s: key %q is %d, want the head size %d", f.Path(), key, n, c.HeadDim))
 		}
@@ -147,10 +169,12 @@ func newGGUFSource(f *gguf.File, c llama.Config) *ggufSource {
 		s.stored[name] = t.Name
 		s.names = append(s.names, name)
 	}
-	for i := range c.NumHiddenLayers {
-		for _, what := range []string{"weight", "bias"} {
-			s.heads[fmt.Sprintf("model.layers.%d.self_attn.q_proj.%s", i, what)] = c.NumAttentionHeads
-			s.heads[fmt.Sprintf("model.layers.%d.self_attn.k_proj.%s", i, what)] = c.NumKeyValueHeads
+	if permuted, _ := gguf.Permuted(c.ModelType); permuted {
+		for i := range c.NumHiddenLayers {
+			for _, what := range []string{"weight", "bias"} {
+				s.heads[fmt.Sprintf("model.layers.%d.self_attn.q_proj.%s", i, what)] = c.NumAttentionHeads
+				s.heads[fmt.Sprintf("model.layers.%d.self_attn.k_proj.%s", i, what)] = c.NumKeyValueHeads
+			}
 		}
 	}
 	return s

@@ -1,4 +1,4 @@
-package cli
+package tenon
 
 import (
 	"encoding/json"
@@ -19,9 +19,9 @@ import (
 // as transformers does.
 const maxShard = 5_000_000_000
 
-// storedTypes are the element types that a checkpoint can be written in, with
+// StoredTypes are the element types that a checkpoint can be written in, with
 // their names in config.json.
-var storedTypes = map[string]struct {
+var StoredTypes = map[string]struct {
 	dtype tensor.DType
 	torch string
 }{
@@ -37,22 +37,22 @@ var companions = []string{
 	"added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
 }
 
-// saveCheckpoint writes the model's own weights as a Hugging Face checkpoint
+// SaveCheckpoint writes the model's own weights as a Hugging Face checkpoint
 // into a folder, with its configuration and the tokenizer's files.
-func (m *model) saveCheckpoint(dir, stored string, warn func(string, ...any)) error {
-	t := storedTypes[stored]
-	if m.lm.Config.RoPE.Divisors != nil {
-		return fmt.Errorf("%s: tensor %q: its RoPE scaling cannot be written into a config.json", m.path, ropeFactors)
+func (m *Model) SaveCheckpoint(dir, stored string, warn func(string, ...any)) error {
+	t := StoredTypes[stored]
+	if m.LM.Config.RoPE.Divisors != nil {
+		return fmt.Errorf("%s: tensor %q: its RoPE scaling cannot be written into a config.json", m.Path, ropeFactors)
 	}
 	var entries []safetensors.Entry
-	for name, p := range nn.Params(m.lm) {
+	for name, p := range nn.Params(m.LM) {
 		w := p.T
 		entries = append(entries, safetensors.Entry{
 			Name: name, DType: t.dtype, Shape: w.Shape(),
 			Data: func(out io.Writer) error {
 				values := w.F32()
 				e := safetensors.FromFloats(name, t.dtype, w.Shape(), values)
-				if !finite(values) || !fits(t.dtype, values) {
+				if !tensor.Finite(values) || !fits(t.dtype, values) {
 					return fmt.Errorf("tensor %q is not finite in %s", name, stored)
 				}
 				return e.Data(out)
@@ -64,7 +64,7 @@ func (m *model) saveCheckpoint(dir, stored string, warn func(string, ...any)) er
 	}
 
 	config := map[string]json.RawMessage{}
-	for k, v := range m.lm.Config.Raw {
+	for k, v := range m.LM.Config.Raw {
 		config[k] = v
 	}
 	name, err := json.Marshal(t.torch)
@@ -85,12 +85,12 @@ func (m *model) saveCheckpoint(dir, stored string, warn func(string, ...any)) er
 }
 
 // copyCompanions writes the files that stand beside the weights.
-func (m *model) copyCompanions(dir string, warn func(string, ...any)) error {
-	from := m.path
+func (m *Model) copyCompanions(dir string, warn func(string, ...any)) error {
+	from := m.Path
 	if info, err := os.Stat(from); err != nil {
 		return err
 	} else if !info.IsDir() {
-		if isGGUF(from) {
+		if IsGGUF(from) {
 			return m.writeCompanions(dir, warn)
 		}
 		from = filepath.Dir(from)
@@ -112,9 +112,9 @@ func (m *model) copyCompanions(dir string, warn func(string, ...any)) error {
 
 // writeCompanions writes what a GGUF file says besides its weights. Its
 // tokenizer is not written as a tokenizer.json.
-func (m *model) writeCompanions(dir string, warn func(string, ...any)) error {
-	warn("%s: its tokenizer is not written: put the model's tokenizer.json beside the checkpoint", m.path)
-	f, err := gguf.Open(m.path)
+func (m *Model) writeCompanions(dir string, warn func(string, ...any)) error {
+	warn("%s: its tokenizer is not written: put the model's tokenizer.json beside the checkpoint", m.Path)
+	f, err := gguf.Open(m.Path)
 	if err != nil {
 		return err
 	}
@@ -146,16 +146,6 @@ func writeIndented(path string, v any) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return os.WriteFile(path, append(b, '\n'), 0o666)
-}
-
-// finite reports whether no value is NaN or infinite.
-func finite(x []float32) bool {
-	for _, v := range x {
-		if v-v != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // fits reports whether no finite value becomes infinite in a type.

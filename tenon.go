@@ -1,0 +1,135 @@
+// Package tenon fine-tunes language models as Hugging Face PEFT does, and runs
+// them: on the CPU, in pure Go. It ties the packages below it together: a Model is
+// a language model with its files, whatever their form.
+//
+//	m, err := tenon.Load("SmolLM2.gguf", 0)
+//	…
+//	defer m.Close()
+//	a, err := lora.Load(m.LM, "mine", "my-adapter", m.Device)
+//	…
+//	g, err := m.Generate(ctx, tenon.Request{Prompt: "Once", MaxTokens: 64, Adapter: a.Use()}, show)
+package tenon
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/tenon-ml/tenon/format/chat"
+	"github.com/tenon-ml/tenon/format/gguf"
+	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon/format/tokenizer"
+	"github.com/tenon-ml/tenon/nn"
+	"github.com/tenon-ml/tenon/nn/llama"
+	"github.com/tenon-ml/tenon/tensor"
+)
+
+// Model is a language model in memory, with the files it came from. Several
+// goroutines may compute with it at once.
+type Model struct {
+	Path   string
+	LM     *llama.Model
+	Device *tensor.CPU
+
+	tokenizer func() (*tokenizer.Tokenizer, error)
+	template  func() (*chat.Template, error)
+}
+
+// Load reads a model: a Hugging Face folder, a .safetensors or a .gguf file. It
+// computes with the given number of threads, or with all cores if threads is 0.
+func Load(path string, threads int) (*Model, error) {
+	dev := tensor.NewCPU(threads)
+	lm, err := loadLlama(path, dev)
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	return &Model{
+		Path: path, LM: lm, Device: dev,
+		tokenizer: sync.OnceValues(func() (*tokenizer.Tokenizer, error) { return OpenTokenizer(path) }),
+		template:  sync.OnceValues(func() (*chat.Template, error) { return OpenTemplate(path) }),
+	}, nil
+}
+
+// Tokenizer returns the model's tokenizer, which is read when it is first asked
+// for: computing with token ids needs none.
+func (m *Model) Tokenizer() (*tokenizer.Tokenizer, error) { return m.tokenizer() }
+
+// Template returns the model's chat template.
+func (m *Model) Template() (*chat.Template, error) { return m.template() }
+
+// Close releases the model's memory. No call may be under way.
+func (m *Model) Close() error {
+	nn.Release(m.LM)
+	return m.Device.Close()
+}
+
+// configFile returns where the configuration of a Hugging Face checkpoint lies.
+func configFile(path string) string {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return filepath.Join(path, "config.json")
+	}
+	return filepath.Join(filepath.Dir(path), "config.json")
+}
+
+// loadLlama reads a model of any form.
+func loadLlama(path string, dev tensor.Device) (*llama.Model, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() && IsGGUF(path) {
+		f, err := gguf.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		c, err := configOfGGUF(f)
+		if err != nil {
+			return nil, err
+		}
+		return llama.Load(c, newGGUFSource(f, c), dev)
+	}
+	c, err := llama.ReadConfig(configFile(path))
+	if err != nil {
+		return nil, err
+	}
+	var f *safetensors.File
+	if info.IsDir() {
+		f, err = safetensors.OpenDir(path)
+	} else {
+		f, err = safetensors.Open(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return llama.Load(c, readOnce{f}, dev)
+}
+
+// readOnce is a checkpoint whose pages go back to the system once they are
+// decoded, so that loading does not hold the file beside the weights.
+type readOnce struct{ *safetensors.File }
+
+// Decode writes a tensor's elements to dst as F32.
+func (r readOnce) Decode(dst []float32, name string) error {
+	defer r.Release(name)
+	return r.File.Decode(dst, name)
+}
+
+// IsGGUF tells a GGUF file by its name or its first four bytes.
+func IsGGUF(path string) bool {
+	if strings.EqualFold(filepath.Ext(path), ".gguf") {
+		return true
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	magic := make([]byte, 4)
+	_, err = io.ReadFull(f, magic)
+	return err == nil && string(magic) == "GGUF"
+}
