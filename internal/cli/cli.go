@@ -54,10 +54,11 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
+	message := oneLine(err)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = errors.New("interrupted")
+		message = strings.ReplaceAll(message, context.Canceled.Error(), "interrupted")
 	}
-	fmt.Fprintln(stderr, cmd.CommandPath()+": "+oneLine(err))
+	fmt.Fprintln(stderr, cmd.CommandPath()+": "+message)
 	if _, ok := errors.AsType[usageError](err); ok {
 		fmt.Fprint(stderr, "\n"+cmd.UsageString())
 		return exitUsage
