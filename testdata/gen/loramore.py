@@ -8,7 +8,8 @@ Beyond that case.json has
 	adapter      the folder that holds the adapter's files: "adapter", or deeper
 	ranks, scalings   of each target
 	keys         every tensor of the file: its shape
-	all_parameters    the number of elements in the file
+	all_parameters    the number of elements in the file; adapter_parameters is
+	             without base_layer.weight, which nobody trains
 	merge        "right": logits_merged is there; otherwise why it is not
 	warnings     what PEFT says on loading the folder
 
@@ -147,7 +148,7 @@ def golden_of(name, base_name, dir, seed, note="", known_merge=None, more=None, 
         rank=cfg.get("r", 8),
         ranks={n: ranks[n] for n in sorted(ranks)},
         scalings={n: scalings[n] for n in sorted(scalings)},
-        adapter_parameters=sum(t.numel() for k, t in files.items() if "lora_" in k),
+        adapter_parameters=sum(t.numel() for k, t in files.items() if not k.endswith("base_layer.weight")),
         all_parameters=sum(t.numel() for t in files.values()),
         tensors=len(files),
         keys={k: list(files[k].shape) for k in sorted(files)},
@@ -260,7 +261,7 @@ def embeddings():
          ensure_weight_tying=True, known_merge="both deltas land in the weight that they share")
     case("head-tied", TIED, 45, "a tied head as target: the embedding keeps the base's rows", known_merge=wrong, r=4, lora_alpha=8, target_modules=["lm_head", "q_proj"])
     case("embed-and-head", MHA, 46, r=4, lora_alpha=8, target_modules=["embed_tokens", "lm_head", "v_proj"], rank_pattern={"embed_tokens": 2})
-    case("embed-f16", MHA, 47, "F16 in the file", dtype=torch.float16, r=4, lora_alpha=8, target_modules=["embed_tokens", "q_proj"])
+    case("embed-f16", MHA, 47, "F16 in the file, base_layer.weight too: PEFT then uses that one, rounded, in the base's place", dtype=torch.float16, r=4, lora_alpha=8, target_modules=["embed_tokens", "q_proj"])
     ids = [3, 7, 50, 94]
     case("tokens", MHA, 51, "rows of the embedding: the file has the rows themselves, not their change", also=ids, r=4, lora_alpha=8,
          target_modules=["q_proj", "v_proj"], trainable_token_indices=ids)
