@@ -46,6 +46,10 @@ type Config struct {
 	// BBias gives B a bias of its own (lora_bias).
 	BBias bool
 
+	// Tie keeps tied weights tied where one of them is saved whole
+	// (ensure_weight_tying).
+	Tie bool
+
 	// Tokens are token ids whose embeddings are trained, by the name of the
 	// embedding (trainable_token_indices).
 	Tokens map[string][]int32
@@ -212,6 +216,7 @@ func ParseConfig(data []byte) (Config, error) {
 	read("modules_to_save", &c.Save)
 	read("bias", &c.Bias)
 	read("lora_bias", &c.BBias)
+	read("ensure_weight_tying", &c.Tie)
 	read("layer_replication", &c.Replicate)
 	read("trainable_token_indices", (*tokens)(&c.Tokens))
 	if c.Exclude.AllLinear { // the word means nothing here: it is a pattern like any
@@ -409,6 +414,9 @@ func (c *Config) JSON() ([]byte, error) {
 	set("bias", cmp.Or(c.Bias, "none"), c.Bias == was.Bias)
 	if c.BBias {
 		set("lora_bias", c.BBias, was.BBias)
+	}
+	if c.Tie {
+		set("ensure_weight_tying", c.Tie, was.Tie)
 	}
 	if c.Tokens != nil {
 		set("trainable_token_indices", c.Tokens, maps.EqualFunc(c.Tokens, was.Tokens, slices.Equal))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tenon-ml/tenon/asm"
 	"github.com/tenon-ml/tenon/autograd"
 	"github.com/tenon-ml/tenon/format/safetensors"
 	"github.com/tenon-ml/tenon/nn"
@@ -55,6 +56,9 @@ func Load(model any, name, dir string, dev tensor.Device) (*Adapter, error) {
 	}
 	for _, t := range a.terms {
 		r.base(model, t.path)
+	}
+	for _, p := range a.params {
+		r.again(p)
 	}
 	for _, n := range r.left {
 		r.problems = append(r.problems, fmt.Sprintf("tensor %q is unexpected", n))
@@ -121,6 +125,34 @@ func (r *reader) read(p parameter) *tensor.Tensor {
 	return t
 }
 
+// round rounds numbers to what a type can hold.
+func round(x []float32, dt tensor.DType) {
+	raw := make([]byte, dt.Bytes(len(x)))
+	switch dt {
+	case tensor.F16:
+		asm.EncodeF16(raw, x)
+	case tensor.BF16:
+		asm.EncodeBF16(raw, x)
+	default:
+		return
+	}
+	dt.Decode(x, raw)
+}
+
+// again accepts a parameter's second name in the file, if it has the same contents.
+func (r *reader) again(p parameter) {
+	in, ok := r.left[p.also]
+	if p.also == "" || !ok {
+		return
+	}
+	delete(r.left, p.also)
+	shape, _ := r.f.Shape(in)
+	got := make([]float32, p.value.T.Elems())
+	if p.value.T.IsMeta() || !slices.Equal(shape, p.value.Shape()) || r.f.Decode(got, in) != nil || !slices.Equal(got, p.value.T.F32s()) {
+		r.problems = append(r.problems, fmt.Sprintf("tensor %q is not %q, to which it is tied", in, prefix+p.name))
+	}
+}
+
 // fileShape returns the shape that a parameter has in the file.
 func (p *parameter) fileShape() tensor.Shape {
 	s := slices.Clone(p.value.Shape())
@@ -148,9 +180,10 @@ func (r *reader) base(model any, module string) {
 	}
 	delete(r.left, module+baseName)
 	w := weightOf(model, module)
-	shape, _ := r.f.Shape(in)
-	got := make([]float32, w.T.Elems())
-	if !slices.Equal(shape, w.Shape()) || r.f.Decode(got, in) != nil || !slices.Equal(got, w.T.F32s()) {
+	info, _ := r.f.Info(in)
+	got, want := make([]float32, w.T.Elems()), w.T.F32s()
+	round(want, info.DType)
+	if !slices.Equal(info.Shape, w.Shape()) || r.f.Decode(got, in) != nil || !slices.Equal(got, want) {
 		r.problems = append(r.problems, fmt.Sprintf("tensor %q is not the model's own weight, which is not supported", in))
 	}
 }
@@ -189,6 +222,9 @@ func (a *Adapter) Save(dir string) error {
 			transpose(x, in, p.value.T.Dim(0), p.value.T.Dim(1))
 		}
 		add(p.name, p.fileShape(), x)
+		if p.also != "" {
+			add(p.also, p.value.Shape(), p.value.T.F32s())
+		}
 	}
 	for _, t := range a.terms {
 		// PEFT stores the own weights of adapted embeddings and heads too.

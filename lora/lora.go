@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -102,7 +103,7 @@ func (e *Embedding) Embed(s *nn.Step, ids []int32) *autograd.Value {
 		return x
 	}
 	if t.a != nil {
-		x = x.Add(s.Tape.Embedding(t.a, ids).MatMulT(t.b).Scale(t.scale))
+		x = x.Add(s.Tape.Embedding(t.a, ids).MatMul(t.b).Scale(t.scale))
 	}
 	if t.rows != nil {
 		x = t.replace(s, x, ids)
@@ -129,7 +130,7 @@ func (t *term) replace(s *nn.Step, x *autograd.Value, ids []int32) *autograd.Val
 
 // term is one adapter's part of one layer.
 type term struct {
-	a, b    *autograd.Value // [r, in] (of an embedding [V, r]), [out, r]; or nil
+	a, b    *autograd.Value // [r, in], [out, r] (of an embedding [V, r], [r, dim]); or nil
 	bbias   *autograd.Value // [out], or nil
 	scale   float64
 	dropout float64
@@ -143,6 +144,7 @@ type term struct {
 // parameter is one of an adapter's tensors.
 type parameter struct {
 	name       string // in the file
+	also       string // a second name, of the same not transposed, or ""
 	value      *autograd.Value
 	transposed bool                // in the file
 	init       func(dst []float32) // its first contents
@@ -233,7 +235,9 @@ func design(model any, name string, c Config) (*Adapter, error) {
 	for module := range savedModules(model, m) {
 		touched[module] = true
 	}
-	untie(model, touched)
+	if !c.Tie {
+		untie(model, touched)
+	}
 	if err := a.addSaved(m); err != nil {
 		return nil, err
 	}
@@ -291,7 +295,14 @@ func (a *Adapter) addTerm(m *matcher, s nn.Slot) {
 		v, dim := e.Table().T.Dim(0), e.Table().T.Dim(1)
 		t.a = a.add(s.Path+".lora_embedding_A", nil, v, r)
 		a.params[len(a.params)-1].transposed = true
-		t.b = a.add(s.Path+".lora_embedding_B", nil, dim, r)
+		t.b = a.add(s.Path+".lora_embedding_B", nil, r, dim)
+		a.params[len(a.params)-1].transposed = true
+		if head := a.tiedHead(); c.Tie && head != "" {
+			// The head's term is the embedding's, seen from the other side.
+			a.terms = append(a.terms, &placed{path: head, term: &term{a: t.b, b: t.a, scale: scale, dropout: c.Dropout}})
+			n := len(a.params)
+			a.params[n-2].also, a.params[n-1].also = head+".lora_B.weight", head+".lora_A.weight"
+		}
 		return
 	}
 	w := s.Layer().(nn.Affine).Affine(&nn.Step{}).W.Shape()
@@ -329,10 +340,25 @@ func (a *Adapter) addSaved(m *matcher) error {
 		for module := range saved {
 			if strings.HasPrefix(name, module+".") {
 				a.overlay(name, p)
+				if head := a.tiedHead(); m.c.Tie && head != "" && isEmbedding(a.model, module) {
+					a.params[len(a.params)-1].also = head + ".weight"
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// tiedHead returns the head that is tied to the embedding, "" if there is none.
+func (a *Adapter) tiedHead() string {
+	if t, ok := a.model.(interface{ Tied() bool }); ok && t.Tied() {
+		for _, s := range nn.Slots(a.model) {
+			if isOutput(a.model, s.Path) {
+				return s.Path
+			}
+		}
+	}
+	return ""
 }
 
 // overlay adds a parameter that takes the place of the model's p and begins as it.
@@ -362,21 +388,20 @@ func (a *Adapter) addBiases(targets []nn.Slot) error {
 	return nil
 }
 
-// addTokens adds rows for the tokens that are trained, to the embedding and, if it
-// is tied to it, to the head.
+// addTokens adds rows for the tokens that are trained, to an embedding or a head,
+// and where they are tied to both.
 func (a *Adapter) addTokens() error {
-	for name, ids := range a.Config.Tokens {
-		var slot *nn.Slot
-		for _, s := range nn.Slots(a.model) {
-			if s.Embedder() != nil && named([]string{name}, s.Path) {
-				slot = &s
-				break
-			}
+	tied := false
+	if t, ok := a.model.(interface{ Tied() bool }); ok {
+		tied = t.Tied()
+	}
+	var shared *autograd.Value // rows of the embedding, which a tied head shares
+	for _, name := range slices.Sorted(maps.Keys(a.Config.Tokens)) {
+		ids := a.Config.Tokens[name]
+		path, table, embedding := a.table(name)
+		if table == nil {
+			return fmt.Errorf("trainable_token_indices: %q is neither an embedding nor the head of the model", name)
 		}
-		if slot == nil {
-			return fmt.Errorf("trainable_token_indices: %q is no embedding of the model", name)
-		}
-		table := slot.Embedder().Table()
 		seen := map[int32]bool{}
 		for _, id := range ids {
 			if id < 0 || int(id) >= table.T.Dim(0) || seen[id] {
@@ -384,17 +409,21 @@ func (a *Adapter) addTokens() error {
 			}
 			seen[id] = true
 		}
-		if len(ids) == 0 {
+		if len(ids) == 0 || tied && shared != nil && !embedding {
+			if len(ids) > 0 && !slices.Equal(ids, a.at(path).ids) {
+				return errors.New("trainable_token_indices: a tied head has the embedding's tokens")
+			}
 			continue
 		}
 		dim := table.T.Dim(1)
-		rows := a.add(slot.Path+".token_adapter.trainable_tokens_delta", func(dst []float32) {
+		rows := a.add(path+".token_adapter.trainable_tokens_delta", func(dst []float32) {
 			for i, id := range ids {
 				table.T.Slice(int(id), int(id)+1).CopyTo(dst[i*dim : (i+1)*dim])
 			}
 		}, len(ids), dim)
-		a.at(slot.Path).rows, a.at(slot.Path).ids = rows, ids
-		if t, ok := a.model.(interface{ Tied() bool }); ok && t.Tied() {
+		a.at(path).rows, a.at(path).ids = rows, ids
+		if tied && embedding {
+			shared = rows
 			for _, s := range nn.Slots(a.model) {
 				if isOutput(a.model, s.Path) {
 					a.at(s.Path).rows, a.at(s.Path).ids = rows, ids
@@ -403,6 +432,22 @@ func (a *Adapter) addTokens() error {
 		}
 	}
 	return nil
+}
+
+// table returns the embedding, or the head, of that name: its path and its weight.
+func (a *Adapter) table(name string) (path string, w *autograd.Value, embedding bool) {
+	for _, s := range nn.Slots(a.model) {
+		if !named([]string{name}, s.Path) {
+			continue
+		}
+		if e := s.Embedder(); e != nil {
+			return s.Path, e.Table(), true
+		}
+		if isOutput(a.model, s.Path) {
+			return s.Path, weightOf(a.model, s.Path), false
+		}
+	}
+	return "", nil, false
 }
 
 // at returns the term of a layer, which it makes if there is none.

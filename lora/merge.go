@@ -110,13 +110,16 @@ func (a *Adapter) merged() ([]change, error) {
 		at[o.base].CopyFrom(o.own.T)
 	}
 	done := map[*autograd.Value]bool{} // rows of tied weights are replaced once
+	adapted := map[*autograd.Value]bool{}
 	for _, t := range a.terms {
 		w := at[t.weight()]
 		if t.a != nil {
 			_, embedding := t.layer.(*Embedding)
-			if embedding { // A is kept transposed: E + s·Aᵀ·Bᵀ
-				w.AddMatMul(t.a.T, t.b.T, false, true, t.scale)
-			} else {
+			switch {
+			case embedding: // both are kept transposed: E + s·Aᵀ·Bᵀ
+				w.AddMatMul(t.a.T, t.b.T, false, false, t.scale)
+				adapted[t.weight()] = true
+			case !adapted[t.weight()]: // but not a tied head a second time
 				w.AddMatMul(t.b.T, t.a.T, false, false, t.scale)
 			}
 		}

@@ -43,8 +43,9 @@ var table = map[string]row{
 
 	"internal/mapped": {"", "golang.org/x/sys"},
 	"internal/golden": {"tensor format/safetensors", ""},
+	"internal/curve":  {"train", ""},
 	"internal/arrows": {"", ""},
-	".":               {"train format/gguf format/tokenizer format/chat", ""},
+	".":               {"train internal/curve internal/golden format/gguf format/tokenizer format/chat", ""},
 	"internal/cli": {
 		". train format/gguf format/tokenizer format/chat",
 		"github.com/spf13/cobra github.com/spf13/pflag github.com/schollz/progressbar/v3 gonum.org/v1/plot golang.org/x/sys golang.org/x/term",
