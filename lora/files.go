@@ -1,13 +1,13 @@
 package lora
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/tenon-ml/tenon/asm"
 	"github.com/tenon-ml/tenon/autograd"
 	"github.com/tenon-ml/tenon/format/safetensors"
 	"github.com/tenon-ml/tenon/nn"
@@ -55,7 +55,7 @@ func Load(model any, name, dir string, dev tensor.Device) (*Adapter, error) {
 		}
 	}
 	for _, t := range a.terms {
-		r.base(model, t.path)
+		r.base(a, t.path)
 	}
 	for _, p := range a.params {
 		r.again(p)
@@ -64,7 +64,7 @@ func Load(model any, name, dir string, dev tensor.Device) (*Adapter, error) {
 		r.problems = append(r.problems, fmt.Sprintf("tensor %q is unexpected", n))
 	}
 	if r.problems != nil {
-		for _, v := range made {
+		for _, v := range append(made, a.own...) {
 			v.T.Release()
 		}
 		slices.Sort(r.problems)
@@ -125,20 +125,6 @@ func (r *reader) read(p parameter) *tensor.Tensor {
 	return t
 }
 
-// round rounds numbers to what a type can hold.
-func round(x []float32, dt tensor.DType) {
-	raw := make([]byte, dt.Bytes(len(x)))
-	switch dt {
-	case tensor.F16:
-		asm.EncodeF16(raw, x)
-	case tensor.BF16:
-		asm.EncodeBF16(raw, x)
-	default:
-		return
-	}
-	dt.Decode(x, raw)
-}
-
 // again accepts a parameter's second name in the file, if it has the same contents.
 func (r *reader) again(p parameter) {
 	in, ok := r.left[p.also]
@@ -171,21 +157,25 @@ func transpose(dst, src []float32, rows, cols int) {
 	}
 }
 
-// base accepts an adapted layer's own weight in the file, which PEFT stores with
-// embeddings and heads, if it is the model's.
-func (r *reader) base(model any, module string) {
-	in, ok := r.left[module+baseName]
-	if !ok {
+// base takes an adapted layer's own weight out of the file, where PEFT stores it
+// with embeddings and heads. It takes the place of the model's, as in PEFT, if it is
+// another: one of a resized vocabulary's age, or stored with fewer bits.
+func (r *reader) base(a *Adapter, module string) {
+	if _, ok := r.left[module+baseName]; !ok {
 		return
 	}
-	delete(r.left, module+baseName)
-	w := weightOf(model, module)
-	info, _ := r.f.Info(in)
-	got, want := make([]float32, w.T.Elems()), w.T.F32s()
-	round(want, info.DType)
-	if !slices.Equal(info.Shape, w.Shape()) || r.f.Decode(got, in) != nil || !slices.Equal(got, want) {
-		r.problems = append(r.problems, fmt.Sprintf("tensor %q is not the model's own weight, which is not supported", in))
+	w := weightOf(a.model, module)
+	t := r.read(parameter{name: module + baseName, value: w})
+	if t == nil {
+		return
 	}
+	if bytes.Equal(t.Raw(), w.T.Raw()) {
+		t.Release()
+		return
+	}
+	own := autograd.Param(t)
+	a.own = append(a.own, own)
+	a.overlays = append(a.overlays, overlay{w, own})
 }
 
 // weightOf returns the weight of a slot.
@@ -229,12 +219,23 @@ func (a *Adapter) Save(dir string) error {
 	for _, t := range a.terms {
 		// PEFT stores the own weights of adapted embeddings and heads too.
 		if t.a != nil && (isOutput(a.model, t.path) || isEmbedding(a.model, t.path)) {
-			w := t.weight().T
-			if i := slices.Index(a.changed(), t.weight()); a.base != nil && i >= 0 {
-				w = a.base[i]
-			}
+			w := a.ownWeight(t)
 			add(t.path+baseName, w.Shape(), w.F32s())
 		}
 	}
 	return safetensors.Write(filepath.Join(dir, WeightsFile), entries, map[string]string{"format": "pt"})
+}
+
+// ownWeight returns the weight that a layer has without its term.
+func (a *Adapter) ownWeight(t *placed) *tensor.Tensor {
+	w := t.weight()
+	for _, o := range a.overlays {
+		if o.base == w {
+			return o.own.T
+		}
+	}
+	if i := slices.Index(a.changed(), w); a.base != nil && i >= 0 {
+		return a.base[i]
+	}
+	return w.T
 }

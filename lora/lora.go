@@ -170,6 +170,7 @@ type Adapter struct {
 	params   []parameter
 	terms    []*placed
 	overlays []overlay
+	own      []*autograd.Value // of overlays that are not trained
 	use      *nn.Adapter
 	base     []*tensor.Tensor // the model's own tensors while merged, see targets
 
@@ -599,7 +600,12 @@ func (a *Adapter) Remove() {
 	}
 }
 
-func (a *Adapter) release() { a.releaseFirst(len(a.params)) }
+func (a *Adapter) release() {
+	a.releaseFirst(len(a.params))
+	for _, v := range a.own {
+		v.T.Release()
+	}
+}
 
 func (a *Adapter) releaseFirst(n int) {
 	for _, p := range a.params[:n] {

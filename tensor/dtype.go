@@ -77,9 +77,9 @@ var dtypes = [numDTypes]struct {
 	Q8_0:    {name: "Q8_0", block: 32, bytes: 34, decode: asm.DecodeQ8_0},
 	Q2_K:    {name: "Q2_K", block: 256, bytes: 84, decode: decodeQ2_K},
 	Q3_K:    {name: "Q3_K", block: 256, bytes: 110, decode: decodeQ3_K},
-	Q4_K:    {name: "Q4_K", block: 256, bytes: 144, decode: decodeQ4_K},
+	Q4_K:    {name: "Q4_K", block: 256, bytes: 144, decode: asm.DecodeQ4_K},
 	Q5_K:    {name: "Q5_K", block: 256, bytes: 176, decode: decodeQ5_K},
-	Q6_K:    {name: "Q6_K", block: 256, bytes: 210, decode: decodeQ6_K},
+	Q6_K:    {name: "Q6_K", block: 256, bytes: 210, decode: asm.DecodeQ6_K},
 	IQ4_NL:  {name: "IQ4_NL", block: 32, bytes: 18, decode: decodeIQ4_NL},
 }
 

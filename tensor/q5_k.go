@@ -23,3 +23,21 @@ func decodeQ5_K(dst []float32, src []byte) {
 		}
 	}
 }
+
+// scalesK decodes the head that a block of Q5_K, as one of Q4_K, begins with: F16 d
+// and dmin, then twelve bytes b that hold s and m, eight numbers of 6 bits each:
+//
+//	s[g] = b[g] mod 64, m[g] = b[g+4] mod 64                                      g < 4
+//	s[g] = b[g+4] mod 16 + 16·(b[g-4] / 64), m[g] = b[g+4]/16 + 16·(b[g] / 64)    4 <= g < 8
+//
+// It returns d*s[g] and dmin*m[g].
+func scalesK(head *[16]byte) (scale, minimum [8]float32) {
+	d, dmin, b := f16At(head[:]), f16At(head[2:]), (*[12]byte)(head[4:])
+	for g := range 4 {
+		scale[g] = d * float32(b[g]&63)
+		minimum[g] = float32(dmin * float32(b[g+4]&63))
+		scale[g+4] = d * float32(b[g+8]&15|b[g]>>6<<4)
+		minimum[g+4] = float32(dmin * float32(b[g+8]>>4|b[g+4]>>6<<4))
+	}
+	return scale, minimum
+}

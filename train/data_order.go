@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 )
 
 // Batch is what one forward and backward pass takes: B rows of T tokens, in
@@ -18,6 +19,10 @@ type Batch struct {
 	Labels []int32 // [B, T], unshifted
 	Lines  []int   // the lines of the file that the rows are
 	Tokens int     // of the rows, without padding
+
+	// Starts is set where rows hold several documents: for each token [B, T] the
+	// place in its row where its document begins.
+	Starts []int32
 }
 
 // Targets returns the number of positions of the batch that have a loss.
@@ -31,22 +36,44 @@ func (b *Batch) Targets() int {
 	return n
 }
 
-// NewBatch pads the examples to the longest of them.
-func NewBatch(examples []*Example) Batch {
-	b := Batch{B: len(examples)}
-	for _, e := range examples {
-		b.T = max(b.T, len(e.IDs))
+// NewBatch pads rows to the longest of them. A row is a document, or several that
+// do not see each other: no document's first token is predicted.
+func NewBatch(rows [][]*Example) Batch {
+	b := Batch{B: len(rows)}
+	packed := false
+	for _, row := range rows {
+		n := 0
+		for _, e := range row {
+			n += len(e.IDs)
+		}
+		b.T = max(b.T, n)
+		packed = packed || len(row) > 1
 	}
 	b.IDs = make([]int32, b.B*b.T)
 	b.Labels = make([]int32, b.B*b.T)
 	for i := range b.Labels {
 		b.Labels[i] = Ignore
 	}
-	for i, e := range examples {
-		copy(b.IDs[i*b.T:], e.IDs)
-		copy(b.Labels[i*b.T:], e.Labels)
-		b.Lines = append(b.Lines, e.Line)
-		b.Tokens += len(e.IDs)
+	if packed {
+		b.Starts = make([]int32, b.B*b.T)
+	}
+	for i, row := range rows {
+		at := i * b.T
+		for _, e := range row {
+			copy(b.IDs[at:], e.IDs)
+			copy(b.Labels[at:], e.Labels)
+			if at > i*b.T && len(e.Labels) > 0 {
+				b.Labels[at] = Ignore
+			}
+			if packed {
+				for t := at; t < (i+1)*b.T; t++ { // padding belongs to the last document
+					b.Starts[t] = int32(at - i*b.T)
+				}
+			}
+			at += len(e.IDs)
+			b.Lines = append(b.Lines, e.Line)
+			b.Tokens += len(e.IDs)
+		}
 	}
 	return b
 }
@@ -60,7 +87,7 @@ type Step struct {
 }
 
 // Loader puts examples into steps as transformers' Trainer does: an epoch is
-// every example once, cut into batches of Batch, and Accumulate batches are a
+// every row once, cut into batches of Batch rows, and Accumulate batches are a
 // step. The last batch of an epoch and its last step may be short; the next
 // epoch begins with a new step.
 type Loader struct {
@@ -69,17 +96,42 @@ type Loader struct {
 	Accumulate int    // batches of a step
 	Shuffle    bool   // a new order each epoch; otherwise the order of the file
 	Seed       uint64 // the orders follow from it and the epoch alone
+
+	// Pack is the number of tokens up to which several examples share a row: each
+	// goes, in the order of the file, into the first row that has room for it. 0:
+	// each example is a row.
+	Pack int
 }
 
-// StepsPerEpoch returns ceil(ceil(examples/Batch)/Accumulate).
+// rows returns the rows of an epoch, in the order of the file.
+func (l *Loader) rows() [][]*Example {
+	var rows [][]*Example
+	var room []int
+	for i := range l.Examples {
+		e := &l.Examples[i]
+		j := len(rows)
+		if l.Pack > 0 {
+			j = slices.IndexFunc(room, func(r int) bool { return r >= len(e.IDs) })
+		}
+		if j < 0 || j == len(rows) {
+			j = len(rows)
+			rows, room = append(rows, nil), append(room, l.Pack)
+		}
+		rows[j] = append(rows[j], e)
+		room[j] -= len(e.IDs)
+	}
+	return rows
+}
+
+// StepsPerEpoch returns ceil(ceil(rows/Batch)/Accumulate).
 func (l *Loader) StepsPerEpoch() int {
-	batches := (len(l.Examples) + l.Batch - 1) / l.Batch
+	batches := (len(l.rows()) + l.Batch - 1) / l.Batch
 	return (batches + l.Accumulate - 1) / l.Accumulate
 }
 
-// order returns the examples of an epoch in the order in which it takes them.
-func (l *Loader) order(epoch int) []int {
-	p := make([]int, len(l.Examples))
+// order returns n rows in the order in which an epoch takes them.
+func (l *Loader) order(epoch, n int) []int {
+	p := make([]int, n)
 	for i := range p {
 		p[i] = i
 	}
@@ -97,21 +149,22 @@ func (l *Loader) order(epoch int) []int {
 	return p
 }
 
-// rows yields the examples of each of the first n steps, batch by batch.
-func (l *Loader) rows(n int) iter.Seq2[int, [][]*Example] {
-	return func(yield func(epoch int, batches [][]*Example) bool) {
-		if len(l.Examples) == 0 {
+// batches yields the rows of each of the first n steps, batch by batch.
+func (l *Loader) batches(n int) iter.Seq2[int, [][][]*Example] {
+	return func(yield func(epoch int, batches [][][]*Example) bool) {
+		rows := l.rows()
+		if len(rows) == 0 {
 			return
 		}
 		for epoch, done := 0, 0; done < n; epoch++ {
-			order := l.order(epoch)
+			order := l.order(epoch, len(rows))
 			for len(order) > 0 && done < n {
-				var step [][]*Example
+				var step [][][]*Example
 				for len(step) < l.Accumulate && len(order) > 0 {
 					m := min(l.Batch, len(order))
-					batch := make([]*Example, m)
+					batch := make([][]*Example, m)
 					for i, x := range order[:m] {
-						batch[i] = &l.Examples[x]
+						batch[i] = rows[x]
 					}
 					step, order = append(step, batch), order[m:]
 				}
@@ -136,14 +189,16 @@ func (l *Loader) Check(n int) error {
 		return errors.New("no examples")
 	}
 	number := 0
-	for _, batches := range l.rows(n) {
+	for _, batches := range l.batches(n) {
 		number++
 		targets := 0
 		var lines []int
-		for _, b := range batches {
-			for _, e := range b {
-				targets += e.Targets()
-				lines = append(lines, e.Line)
+		for _, rows := range batches {
+			for _, row := range rows {
+				for _, e := range row {
+					targets += e.Targets()
+					lines = append(lines, e.Line)
+				}
 			}
 		}
 		if targets == 0 {
@@ -163,11 +218,11 @@ func (l *Loader) Check(n int) error {
 func (l *Loader) Steps(n int) iter.Seq[Step] {
 	return func(yield func(Step) bool) {
 		number := 0
-		for epoch, batches := range l.rows(n) {
+		for epoch, batches := range l.batches(n) {
 			number++
 			s := Step{Number: number, Epoch: epoch}
-			for _, b := range batches {
-				batch := NewBatch(b)
+			for _, rows := range batches {
+				batch := NewBatch(rows)
 				s.Targets += batch.Targets()
 				s.Batches = append(s.Batches, batch)
 			}

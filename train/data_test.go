@@ -163,9 +163,9 @@ func TestReadLongLine(t *testing.T) {
 
 func TestNewBatch(t *testing.T) {
 	const x = Ignore
-	got := NewBatch([]*Example{
-		{IDs: []int32{1, 2}, Labels: []int32{1, 2}, Line: 4},
-		{IDs: []int32{3, 4, 5}, Labels: []int32{x, x, 5}, Line: 9},
+	got := NewBatch([][]*Example{
+		{{IDs: []int32{1, 2}, Labels: []int32{1, 2}, Line: 4}},
+		{{IDs: []int32{3, 4, 5}, Labels: []int32{x, x, 5}, Line: 9}},
 	})
 	want := Batch{
 		B: 2, T: 3,
@@ -286,7 +286,7 @@ func TestShuffle(t *testing.T) {
 // change between releases.
 func TestShuffleStable(t *testing.T) {
 	l := Loader{Examples: numbered(10), Batch: 1, Accumulate: 1, Shuffle: true, Seed: 42}
-	if got, want := fmt.Sprint(l.order(0), l.order(1)), "[6 2 5 3 4 7 0 1 9 8] [2 3 9 6 0 8 7 4 5 1]"; got != want {
+	if got, want := fmt.Sprint(l.order(0, 10), l.order(1, 10)), "[6 2 5 3 4 7 0 1 9 8] [2 3 9 6 0 8 7 4 5 1]"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -101,7 +101,7 @@ func backward(m nn.CausalLM, dev tensor.Device, b Batch, denom float64, grads au
 	defer arena.Close()
 	tape := autograd.NewTape(arena)
 	defer tape.Close()
-	s := &nn.Step{Tape: tape, B: b.B, T: b.T, Train: true, Seed: tensor.StreamKey(o.Seed, stream), Adapter: o.Adapter, Recompute: o.Recompute}
+	s := &nn.Step{Tape: tape, B: b.B, T: b.T, Starts: b.Starts, Train: true, Seed: tensor.StreamKey(o.Seed, stream), Adapter: o.Adapter, Recompute: o.Recompute}
 	loss := nn.Loss(m, s, b.IDs, b.Labels, denom)
 	v := loss.T.Item()
 	if isFinite(v) {
@@ -125,9 +125,9 @@ func Evaluate(ctx context.Context, m nn.CausalLM, dev tensor.Device, examples []
 		if err := ctx.Err(); err != nil {
 			return r, err
 		}
-		var rows []*Example
+		var rows [][]*Example
 		for i := lo; i < min(lo+batch, len(examples)); i++ {
-			rows = append(rows, &examples[i])
+			rows = append(rows, []*Example{&examples[i]})
 		}
 		b := NewBatch(rows)
 		if b.Targets() == 0 {

@@ -5,10 +5,12 @@ package curve
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tenon-ml/tenon/format/safetensors"
@@ -30,7 +32,7 @@ type Case struct {
 		Warmup                                float64
 		WeightDecay                           float64 `json:"weight_decay"`
 		Clip                                  float64
-		Recompute                             bool
+		Recompute, Pack                       bool
 	}
 	Curve []struct {
 		Step   int
@@ -62,20 +64,22 @@ func Read(t testing.TB, dir string) Case {
 }
 
 // Train repeats the run on its base model and returns the reports and what was
-// trained.
-func (c Case) Train(t testing.TB, dev tensor.Device, m nn.CausalLM) (reports []train.Report, params []train.Param) {
+// trained, by the names that it has in files.
+func (c Case) Train(t testing.TB, dev tensor.Device, m nn.CausalLM) (reports []train.Report, trained map[string][]float32) {
 	t.Helper()
 	p := c.Parameters
 	o := train.Options{
 		Steps: p.Steps, LR: p.LR, Schedule: p.Schedule, Warmup: p.Warmup, WeightDecay: p.WeightDecay,
 		Clip: p.Clip, Recompute: p.Recompute,
 	}
+	var params []train.Param
+	var adapter *lora.Adapter
 	if c.Method == "lora" {
 		a, err := lora.Load(m, "x", filepath.Join(c.Dir, "init"), dev)
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Adapter = a.Use()
+		adapter, o.Adapter = a, a.Use()
 		for name, v := range a.Params() {
 			params = append(params, train.Param{Name: name, Value: v})
 		}
@@ -89,6 +93,9 @@ func (c Case) Train(t testing.TB, dev tensor.Device, m nn.CausalLM) (reports []t
 		t.Fatal(err)
 	}
 	l := &train.Loader{Examples: examples, Batch: p.Batch, Accumulate: p.Accumulate}
+	if p.Pack {
+		l.Pack = p.Seq
+	}
 	if o.Steps == 0 {
 		o.Steps = p.Epochs * l.StepsPerEpoch()
 	}
@@ -99,13 +106,39 @@ func (c Case) Train(t testing.TB, dev tensor.Device, m nn.CausalLM) (reports []t
 	if err != nil {
 		t.Fatal(err)
 	}
-	return reports, params
+	trained = map[string][]float32{}
+	if adapter == nil {
+		for _, p := range params {
+			trained[p.Name] = p.Value.T.F32s()
+		}
+		return reports, trained
+	}
+	dir := t.TempDir()
+	if err := adapter.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	f, err := safetensors.Open(filepath.Join(dir, lora.WeightsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for name, info := range f.All() {
+		if strings.HasSuffix(name, ".base_layer.weight") {
+			continue // the model's own
+		}
+		x := make([]float32, tensor.Shape(info.Shape).Elems())
+		if err := f.Decode(x, name); err != nil {
+			t.Fatal(err)
+		}
+		trained[name] = x
+	}
+	return reports, trained
 }
 
 // Check repeats the run and compares every loss and every weight at its end.
 func (c Case) Check(t testing.TB, dev tensor.Device, m nn.CausalLM, most Limits) {
 	t.Helper()
-	reports, params := c.Train(t, dev, m)
+	reports, trained := c.Train(t, dev, m)
 	if len(reports) != len(c.Curve) {
 		t.Fatalf("%d steps, want %d", len(reports), len(c.Curve))
 	}
@@ -123,17 +156,17 @@ func (c Case) Check(t testing.TB, dev tensor.Device, m nn.CausalLM, most Limits)
 		t.Fatal(err)
 	}
 	defer g.Close()
-	if len(params) != len(g.Names()) {
-		t.Errorf("%d tensors trained, want %d", len(params), len(g.Names()))
+	if got, want := slices.Sorted(maps.Keys(trained)), g.Names(); !slices.Equal(got, want) {
+		t.Errorf("tensors %q, want %q", got, want)
 	}
 	var off []float64
-	for _, p := range params {
-		want := make([]float32, p.Value.T.Elems())
-		if err := g.Decode(want, p.Name); err != nil {
+	for name, got := range trained {
+		want := make([]float32, len(got))
+		if err := g.Decode(want, name); err != nil {
 			t.Fatal(err)
 		}
 		var d, n float64
-		for i, v := range p.Value.T.F32s() {
+		for i, v := range got {
 			d += math.Pow(float64(v)-float64(want[i]), 2)
 			n += math.Pow(float64(want[i]), 2)
 		}
