@@ -5,8 +5,9 @@
 
 Rank 8 on all linear layers, one sequence of 512 tokens, AdamW, the norm clipped
 to 1, 2 threads; 3 warm-up steps, then the median of 10. Prints one JSON object.
-peak_rss_bytes is the process's VmHWM; loaded_rss_bytes its VmRSS before the
-first step. The environment is testdata/gen/requirements.txt.
+peak_rss_bytes is the process's VmHWM while it steps; loaded_rss_bytes its VmRSS
+before the first step; import_rss_bytes after the imports alone (a CUDA build of
+PyTorch takes some 0.4 GB more there than a CPU build). The environment is testdata/gen/requirements.txt.
 """
 
 import argparse
@@ -54,6 +55,7 @@ def main():
     a.add_argument("--attention", default="sdpa", choices=["sdpa", "eager"])
     a.add_argument("--recompute", action="store_true")
     a = a.parse_args()
+    imported = memory("VmRSS")
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
 
@@ -93,7 +95,7 @@ def main():
         cpu=cpu(), threads=a.threads, attention=a.attention, recompute=a.recompute, seq=a.seq, batch=a.batch, rank=a.rank,
         trainable=sum(p.numel() for p in params), step_s=round(step, 4), step_min_s=round(min(times[a.warmup :]), 4),
         step_max_s=round(max(times[a.warmup :]), 4), tokens_per_s=round(a.batch * a.seq / step, 1),
-        loaded_rss_bytes=loaded, loading_peak_rss_bytes=loading, peak_rss_bytes=memory("VmHWM"),
+        import_rss_bytes=imported, loaded_rss_bytes=loaded, loading_peak_rss_bytes=loading, peak_rss_bytes=memory("VmHWM"),
         loss_first=losses[0], loss_last=losses[-1],
     )))
 
