@@ -129,6 +129,24 @@ func (m *matcher) add(a *addedToken, id int32) *addedToken {
 	return nil
 }
 
+// prefix returns the length of the longest token that s begins with, or 0.
+func (m *matcher) prefix(s string) int {
+	if len(m.nodes) == 0 || s == "" {
+		return 0
+	}
+	longest := 0
+	for n, j := m.first[s[0]], 1; n != 0; j++ {
+		if m.nodes[n].token != nil {
+			longest = j
+		}
+		if j == len(s) {
+			break
+		}
+		n = m.nodes[n].next[s[j]]
+	}
+	return longest
+}
+
 // find returns the first match at or after from, as a node and its span; the
 // node is nil when there is none.
 func (m *matcher) find(s string, from int) (hit *matchNode, start, end int) {

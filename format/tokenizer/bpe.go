@@ -15,6 +15,7 @@ type bpe struct {
 	vocab        map[string]int32
 	chars        [0x144]int32       // ids of the byte-level alphabet, -1: none
 	merges       map[uint64]bpeRule // by pairKey
+	bytes        *[256]int32        // byte fallback: the tokens <0x00> to <0xFF>, -1: none; nil: no fallback
 	unk          int32              // -1: an unknown character is left out
 	fuseUnk      bool               // a run of unknown characters is one unk
 	ignoreMerges bool               // a word that is a token is that token
@@ -30,6 +31,7 @@ type bpeConfig struct {
 	merges       [][2]string
 	unk          string
 	fuseUnk      bool
+	byteFallback bool
 	ignoreMerges bool
 }
 
@@ -65,11 +67,15 @@ func newBPE(c bpeConfig) (*bpe, error) {
 			alphabet++
 		}
 	}
+	fallbacks := 0
+	if c.byteFallback {
+		m.bytes, fallbacks = byteTokens(c.vocab)
+	}
 	if c.unk != "" {
 		if id, ok := c.vocab[c.unk]; ok {
 			m.unk = id
-		} else if alphabet < 256 {
-			// With the whole alphabet the unknown token is never asked for.
+		} else if alphabet < 256 && fallbacks < 256 {
+			// With the whole alphabet, or a token for each byte, the unknown token is never asked for.
 			return nil, fmt.Errorf("unk_token: %q is not in the vocabulary", c.unk)
 		}
 	}
@@ -101,14 +107,12 @@ func parseBPE(raw json.RawMessage) (*bpe, error) {
 		return nil, fmt.Errorf("model: continuing_subword_prefix %q is not supported, want null", f.Prefix)
 	case f.Suffix != "":
 		return nil, fmt.Errorf("model: end_of_word_suffix %q is not supported, want null", f.Suffix)
-	case f.ByteFallback:
-		return nil, fmt.Errorf("model: byte_fallback (a SentencePiece-style vocabulary) is not supported, want a byte-level BPE")
 	}
 	merges, err := parseMerges(f.Merges)
 	if err != nil {
 		return nil, err
 	}
-	m, err := newBPE(bpeConfig{f.Vocab, merges, f.Unk, f.FuseUnk, f.IgnoreMerges})
+	m, err := newBPE(bpeConfig{f.Vocab, merges, f.Unk, f.FuseUnk, f.ByteFallback, f.IgnoreMerges})
 	if err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
@@ -178,9 +182,12 @@ type bpeMerge struct {
 	id  int32  // what the pair becomes
 }
 
+// mergeQueue is a heap of merges, the smallest key on top.
+type mergeQueue []bpeMerge
+
 type bpeScratch struct {
 	symbols []bpeSymbol
-	queue   []bpeMerge
+	queue   mergeQueue
 }
 
 // appendIDs keeps the possible merges in a heap, so that a word of n characters
@@ -204,7 +211,7 @@ func (m *bpe) appendIDs(dst []int32, word string, sc *scratch) []int32 {
 		m.offer(s, int32(i))
 	}
 	for len(s.queue) > 0 {
-		top := s.pop()
+		top := s.queue.pop()
 		at := int32(uint32(top.key))
 		left := &s.symbols[at]
 		if left.id < 0 || left.next < 0 {
@@ -231,14 +238,33 @@ func (m *bpe) appendIDs(dst []int32, word string, sc *scratch) []int32 {
 	return dst
 }
 
-// characters makes each character of word a symbol.
+// byteTokens returns the tokens that stand for single bytes, and how many
+// there are.
+func byteTokens(vocab map[string]int32) (ids *[256]int32, n int) {
+	ids = new([256]int32)
+	for b := range ids {
+		id, ok := vocab[fmt.Sprintf("<0x%02X>", b)]
+		if !ok {
+			id = -1
+		} else {
+			n++
+		}
+		ids[b] = id
+	}
+	return ids, n
+}
+
+// characters makes each character of word a symbol: the character's token, or
+// else its bytes' tokens if all of them exist, or else the unknown token. As in
+// the crate, an unknown token is written when the next known character comes,
+// behind bytes that came between.
 func (m *bpe) characters(s *bpeScratch, word string) {
 	s.symbols = s.symbols[:0]
 	add := func(id int32) {
 		n := int32(len(s.symbols))
 		s.symbols = append(s.symbols, bpeSymbol{id: id, prev: n - 1, next: n + 1})
 	}
-	unknown := false // the symbol before is an unk that may take more
+	unknown := false // an unk waits to be written
 	for i := 0; i < len(word); {
 		r, n := utf8.DecodeRuneInString(word[i:])
 		id := int32(-1)
@@ -252,19 +278,38 @@ func (m *bpe) characters(s *bpeScratch, word string) {
 		}
 		switch {
 		case id >= 0:
+			if unknown {
+				add(m.unk)
+				unknown = false
+			}
 			add(id)
-			unknown = false
+		case m.bytes != nil && m.hasBytes(word[i:i+n]):
+			for _, b := range []byte(word[i : i+n]) {
+				add(m.bytes[b])
+			}
 		case m.unk >= 0:
-			if !unknown || !m.fuseUnk {
+			if unknown && !m.fuseUnk {
 				add(m.unk)
 			}
 			unknown = true
 		}
 		i += n
 	}
+	if unknown {
+		add(m.unk)
+	}
 	if n := len(s.symbols); n > 0 {
 		s.symbols[n-1].next = -1
 	}
+}
+
+func (m *bpe) hasBytes(s string) bool {
+	for _, b := range []byte(s) {
+		if m.bytes[b] < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // offer queues the merge of the symbol at position at with its successor, if
@@ -272,12 +317,12 @@ func (m *bpe) characters(s *bpeScratch, word string) {
 func (m *bpe) offer(s *bpeScratch, at int32) {
 	left := s.symbols[at]
 	if rule, ok := m.merges[pairKey(left.id, s.symbols[left.next].id)]; ok {
-		s.push(bpeMerge{uint64(rule.rank)<<32 | uint64(at), rule.id})
+		s.queue.push(bpeMerge{uint64(rule.rank)<<32 | uint64(at), rule.id})
 	}
 }
 
-func (s *bpeScratch) push(x bpeMerge) {
-	q := append(s.queue, x)
+func (h *mergeQueue) push(x bpeMerge) {
+	q := append(*h, x)
 	i := len(q) - 1
 	for i > 0 {
 		up := (i - 1) / 2
@@ -288,11 +333,11 @@ func (s *bpeScratch) push(x bpeMerge) {
 		i = up
 	}
 	q[i] = x
-	s.queue = q
+	*h = q
 }
 
-func (s *bpeScratch) pop() bpeMerge {
-	q := s.queue
+func (h *mergeQueue) pop() bpeMerge {
+	q := *h
 	top, x := q[0], q[len(q)-1]
 	q = q[:len(q)-1]
 	for i := 0; len(q) > 0; {
@@ -307,6 +352,6 @@ func (s *bpeScratch) pop() bpeMerge {
 		q[i] = q[down]
 		i = down
 	}
-	s.queue = q
+	*h = q
 	return top
 }

@@ -25,7 +25,7 @@ func parseByteLevel(raw json.RawMessage) (preTokenizer, error) {
 }
 
 func byteLevel(addPrefixSpace, useRegex bool) preTokenizer {
-	return func(dst []string, s string) []string {
+	return func(dst []string, s string, _ bool) []string {
 		if addPrefixSpace && s[0] != ' ' {
 			s = " " + s
 		}

@@ -7,17 +7,24 @@ import (
 
 // Stream decodes token by token and gives out whole characters only: bytes that
 // may still become a character wait for the next token. What all calls of Next
-// and the last Flush return, joined, is what Decode returns.
+// and the last Flush return, joined, is what Decode returns. With byte fallback
+// a run of byte tokens waits for its end: whether it is text depends on all of
+// it.
 type Stream struct {
 	t           *Tokenizer
 	skipSpecial bool
-	pending     []byte // the beginning of a character, at most 3 bytes
+	seq         sequence // of the tokenizer's decoder, if it has one
+	pending     []byte   // the beginning of a character, at most 3 bytes
 	started     bool
 }
 
 // Stream returns a decoder for one sequence. It is for one goroutine.
 func (t *Tokenizer) Stream(skipSpecial bool) *Stream {
-	return &Stream{t: t, skipSpecial: skipSpecial}
+	s := &Stream{t: t, skipSpecial: skipSpecial}
+	if t.decoder != nil {
+		s.seq = t.decoder()
+	}
+	return s
 }
 
 // Next returns the text that id completes, which may be empty.
@@ -25,6 +32,9 @@ func (s *Stream) Next(id int32) string {
 	p, ok := s.t.piece(id, s.skipSpecial)
 	if !ok {
 		return ""
+	}
+	if s.seq != nil {
+		return string(s.seq.next(nil, id, p))
 	}
 	if !s.t.byteLevel && s.started {
 		p = " " + p
@@ -39,9 +49,14 @@ func (s *Stream) Next(id int32) string {
 	return string(appendLossy(nil, b[:whole]))
 }
 
-// Flush returns what is left when the sequence ends: U+FFFD if it ended inside
-// a character, otherwise nothing.
+// Flush returns what is left when the sequence ends: what still waited, U+FFFD
+// if it ended inside a character, otherwise nothing.
 func (s *Stream) Flush() string {
+	if s.seq != nil {
+		out := string(s.seq.end(nil))
+		s.seq = s.t.decoder()
+		return out
+	}
 	out := string(appendLossy(nil, string(s.pending)))
 	s.pending = s.pending[:0]
 	return out

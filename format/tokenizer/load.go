@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,12 +9,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 )
 
-// maxFileSize bounds a tokenizer.json; the largest in use have some 35 MB.
+// maxFileSize bounds a tokenizer's file; the largest in use have some 35 MB.
 const maxFileSize = 1 << 29
 
-// Load reads a tokenizer.json, or the one in a Hugging Face folder.
+// Load reads a tokenizer.json, a SentencePiece tokenizer.model (by its ending,
+// .model), or the one in a Hugging Face folder: tokenizer.json if there is one,
+// else tokenizer.model.
 //
 // A tokenizer.json alone does not say which token is BOS or EOS. Of a folder,
 // tokenizer_config.json and special_tokens_map.json are read for that, and
@@ -21,13 +25,26 @@ const maxFileSize = 1 << 29
 // As in transformers 5, what Encode adds is decided by tokenizer.json's
 // post_processor alone: add_bos_token and add_eos_token beside a tokenizer.json
 // are not read. Its truncation and padding, which transformers replaces at
-// every call, are not read either.
+// every call, are not read either. Where a space is put before a text is
+// decided by tokenizer.json too, as in the Rust library and transformers 4;
+// transformers 5 builds the normaliser of the class LlamaTokenizer anew from
+// legacy and add_prefix_space of tokenizer_config.json whatever the file says.
+//
+// A tokenizer.model is read as the SentencePiece library reads it, with its
+// control pieces found inside the text besides. Of tokenizer_config.json, what
+// transformers heeds is: add_bos_token (true if absent), add_eos_token,
+// add_prefix_space, added_tokens_decoder, and legacy. With legacy the text
+// behind every special token gets a space put before it; without (if absent, as
+// in transformers 5) only the beginning of the text does.
 func Load(path string) (*Tokenizer, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if !info.IsDir() {
+		if filepath.Ext(path) == ".model" {
+			return loadModel(path, spmOptions{addBOS: true})
+		}
 		return loadFile(path)
 	}
 	return loadFolder(path)
@@ -88,16 +105,11 @@ func parse(data []byte, specials []string) (*Tokenizer, error) {
 	if t.prefix, t.suffix, err = parsePostProcessor(f.PostProcessor, 0); err != nil {
 		return nil, err
 	}
-	if t.byteLevel, err = parseDecoder(f.Decoder); err != nil {
+	if t.decoder, t.byteLevel, err = parseDecoder(f.Decoder); err != nil {
 		return nil, err
 	}
-	for _, s := range specials {
-		id, ok := t.model.tokenID(s)
-		if ok && !slices.ContainsFunc(f.AddedTokens, func(a addedToken) bool { return a.Content == s }) {
-			f.AddedTokens = append(f.AddedTokens, addedToken{ID: int64(id), Content: s, Special: true})
-		}
-	}
-	if t.added, err = newAddedVocabulary(f.AddedTokens, t.model, t.normalize); err != nil {
+	t.parts = parts{f.Normalizer, f.PreTokenizer, f.Decoder}
+	if err := t.addTokens(f.AddedTokens, specials); err != nil {
 		return nil, err
 	}
 	if err := t.finish(); err != nil {
@@ -109,6 +121,19 @@ func parse(data []byte, specials []string) (*Tokenizer, error) {
 		}
 	}
 	return t, nil
+}
+
+// addTokens makes the added vocabulary: the tokens, and those of the specials
+// that are in the model's vocabulary besides.
+func (t *Tokenizer) addTokens(tokens []addedToken, specials []string) (err error) {
+	for _, s := range specials {
+		id, ok := t.model.tokenID(s)
+		if ok && !slices.ContainsFunc(tokens, func(a addedToken) bool { return a.Content == s }) {
+			tokens = append(tokens, addedToken{ID: int64(id), Content: s, Special: true})
+		}
+	}
+	t.added, err = newAddedVocabulary(tokens, t.model, t.normalize)
+	return err
 }
 
 // parseModel reads the model of a tokenizer.json. Old files name no type; BPE
@@ -134,16 +159,6 @@ func parseModel(raw json.RawMessage) (model, error) {
 		return nil, wrapKey("model", unsupported(*f.Type, "BPE"))
 	}
 	return parseBPE(raw)
-}
-
-// parseDecoder tells whether tokens are decoded byte by byte; without a decoder
-// they are joined by spaces.
-func parseDecoder(raw json.RawMessage) (byteLevel bool, err error) {
-	typ, err := typeOf(raw)
-	if err == nil && typ != "" && typ != "ByteLevel" {
-		err = unsupported(typ, "ByteLevel")
-	}
-	return typ != "", wrapKey("decoder", err)
 }
 
 // tokenName is a token in a config file: a string, or an object with content.
@@ -178,8 +193,63 @@ func (l *oneOrMore) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*[]int64)(l))
 }
 
-// loadFolder reads a tokenizer.json and what the files beside it say of its
-// tokens.
+// loadModel reads a SentencePiece file.
+func loadModel(path string, o spmOptions) (*Tokenizer, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	t, err := parseSPM(data, o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	t.surround(o.addBOS, o.addEOS)
+	return t, nil
+}
+
+// surround lets Encode add BOS and EOS, if there are such tokens.
+func (t *Tokenizer) surround(addBOS, addEOS bool) {
+	t.prefix, t.suffix = nil, nil
+	if addBOS && t.bos >= 0 {
+		t.prefix = []int32{t.bos}
+	}
+	if addEOS && t.eos >= 0 {
+		t.suffix = []int32{t.eos}
+	}
+}
+
+// folderOptions are the keys of a tokenizer_config.json that concern a
+// tokenizer.model only.
+type folderOptions struct {
+	Legacy         bool                  `json:"legacy"`
+	AddBOS         *bool                 `json:"add_bos_token"`
+	AddEOS         bool                  `json:"add_eos_token"`
+	AddPrefixSpace *bool                 `json:"add_prefix_space"`
+	Added          map[string]addedToken `json:"added_tokens_decoder"`
+}
+
+func (f folderOptions) spm(specials []string) (spmOptions, error) {
+	o := spmOptions{
+		legacy:   f.Legacy,
+		addBOS:   f.AddBOS == nil || *f.AddBOS,
+		addEOS:   f.AddEOS,
+		noPrefix: f.AddPrefixSpace != nil && !*f.AddPrefixSpace,
+		specials: specials,
+	}
+	for key, a := range f.Added {
+		id, err := strconv.ParseInt(key, 10, 32)
+		if err != nil || id < 0 || id >= maxID {
+			return o, fmt.Errorf("added_tokens_decoder: %q, want an id from 0 to %d", key, maxID-1)
+		}
+		a.ID = id
+		o.added = append(o.added, a)
+	}
+	slices.SortFunc(o.added, func(a, b addedToken) int { return cmp.Compare(a.ID, b.ID) })
+	return o, nil
+}
+
+// loadFolder reads a tokenizer.json or tokenizer.model and what the files
+// beside it say of its tokens.
 func loadFolder(dir string) (*Tokenizer, error) {
 	type named struct {
 		file, key string
@@ -212,7 +282,24 @@ func loadFolder(dir string) (*Tokenizer, error) {
 			}
 		}
 	}
-	t, err := loadFile(filepath.Join(dir, "tokenizer.json"), specials...)
+	var options spmOptions // of a tokenizer.model
+	file := filepath.Join(dir, "tokenizer.json")
+	t, err := loadFile(file, specials...)
+	if errors.Is(err, fs.ErrNotExist) {
+		noJSON := err
+		config := filepath.Join(dir, "tokenizer_config.json")
+		var f folderOptions
+		if _, err := readJSON(config, &f); err != nil {
+			return nil, err
+		}
+		if options, err = f.spm(specials); err != nil {
+			return nil, fmt.Errorf("%s: %w", config, err)
+		}
+		file = filepath.Join(dir, "tokenizer.model")
+		if t, err = loadModel(file, options); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w, and no tokenizer.model", noJSON)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -225,8 +312,11 @@ func loadFolder(dir string) (*Tokenizer, error) {
 		if ok {
 			*to = id
 		} else if to == &t.bos || to == &t.eos {
-			return nil, fmt.Errorf("%s: %s: %q is not in the vocabulary of tokenizer.json", n.file, n.key, string(n.token))
+			return nil, fmt.Errorf("%s: %s: %q is not in the vocabulary of %s", n.file, n.key, string(n.token), filepath.Base(file))
 		}
+	}
+	if filepath.Base(file) == "tokenizer.model" {
+		t.surround(options.addBOS, options.addEOS)
 	}
 	return t, t.readStops(dir)
 }

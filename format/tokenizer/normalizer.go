@@ -116,20 +116,26 @@ func parsePrepend(raw json.RawMessage) (normalizer, error) {
 }
 
 func parseReplace(raw json.RawMessage, g *growth) (normalizer, error) {
+	from, to, err := parseReplaceFields(raw, g)
+	if err != nil {
+		return nil, wrapKey("normalizer", err)
+	}
+	return func(s string) string { return strings.ReplaceAll(s, from, to) }, nil
+}
+
+// parseReplaceFields reads a Replace of the normalizer or of the decoder.
+func parseReplaceFields(raw json.RawMessage, g *growth) (from, to string, err error) {
 	var f struct {
 		Pattern struct{ String, Regex *string } `json:"pattern"`
 		Content string                          `json:"content"`
 	}
 	if err := json.Unmarshal(raw, &f); err != nil {
-		return nil, wrapKey("normalizer", err)
+		return "", "", err
 	}
 	if f.Pattern.String == nil || *f.Pattern.String == "" {
-		return nil, fmt.Errorf("normalizer: type %q: only a string is supported as pattern", "Replace")
+		return "", "", fmt.Errorf("type %q: only a string is supported as pattern", "Replace")
 	}
-	if err := g.add(float64(len(f.Content)) / float64(len(*f.Pattern.String))); err != nil {
-		return nil, wrapKey("normalizer", err)
-	}
-	return func(s string) string { return strings.ReplaceAll(s, *f.Pattern.String, f.Content) }, nil
+	return *f.Pattern.String, f.Content, g.add(float64(len(f.Content)) / float64(len(*f.Pattern.String)))
 }
 
 // lowercase maps character by character, as the crate does: no final sigma.

@@ -14,6 +14,13 @@ const (
 	patternLlama3 = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 
 	patternQwen2 = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+
+	patternTekken = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+
+	// What llama.cpp's "default" applies besides GPT-2's.
+	patternPunctuation = `[\p{P}\$\+<=>\^~\|]+`
+	patternNumber      = `\p{N}+`
+	patternThreeDigits = `[0-9][0-9][0-9]`
 )
 
 // patterns are the regular expressions that Split knows.
@@ -21,6 +28,11 @@ var patterns = map[string]match{
 	patternGPT2:   matchGPT2,
 	patternLlama3: matchLlama3,
 	patternQwen2:  matchQwen2,
+	patternTekken: matchTekken,
+
+	patternPunctuation: matchPunctuation,
+	patternNumber:      matchNumber,
+	patternThreeDigits: matchThreeDigits,
 }
 
 // class of a character in these patterns. Every character has one.
@@ -195,4 +207,141 @@ func anyCaseContraction(s string) int {
 	}
 	low[2] = s[2] | 0x20
 	return contraction(string(low[:]))
+}
+
+// cases are the sets of patternTekken that a character is in.
+type cases uint8
+
+const (
+	caseUpper cases = 1 << iota // [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
+	caseLower                   // [\p{Ll}\p{Lm}\p{Lo}\p{M}]
+)
+
+func casesOf(r rune) cases {
+	switch {
+	case r < utf8.RuneSelf:
+		switch {
+		case r >= 'a' && r <= 'z':
+			return caseLower
+		case r >= 'A' && r <= 'Z':
+			return caseUpper
+		}
+		return 0
+	case unicode.Is(lowerLetterTable, r):
+		return caseLower
+	case unicode.Is(upperLetterTable, r):
+		return caseUpper
+	case unicode.Is(letterTable, r), unicode.Is(markTable, r):
+		return caseUpper | caseLower
+	}
+	return 0
+}
+
+// matchTekken matches patternTekken.
+func matchTekken(s string) int {
+	c, n := first(s)
+	// [^\r\n\p{L}\p{N}]? is a mark or any other character; without it the
+	// match may begin with the same mark.
+	if c != letter && c != number && s[0] != '\r' && s[0] != '\n' {
+		if w := casedWord(s[n:], true); w > 0 {
+			return n + w
+		}
+	}
+	if w := casedWord(s, true); w > 0 {
+		return w
+	}
+	if c != letter && c != number && s[0] != '\r' && s[0] != '\n' {
+		if w := casedWord(s[n:], false); w > 0 {
+			return n + w
+		}
+	}
+	if w := casedWord(s, false); w > 0 {
+		return w
+	}
+	if c == number {
+		return n
+	}
+	i := 0
+	if s[0] == ' ' {
+		i = 1
+	}
+	if w := run(s[i:], other); w > 0 {
+		i += w
+		for i < len(s) && (s[i] == '\r' || s[i] == '\n' || s[i] == '/') {
+			i++
+		}
+		return i
+	}
+	end := run(s, space)
+	for i := end; i > 0; i-- {
+		if s[i-1] == '\r' || s[i-1] == '\n' {
+			return i
+		}
+	}
+	return spaces(s)
+}
+
+// casedWord matches U*L+ at the beginning of s, or else, when lower is false,
+// U+L*, where U and L are the sets of cases.
+func casedWord(s string, lower bool) int {
+	upper, last := 0, 0 // the end of U*, and of the longest U* that L may follow
+	for upper < len(s) {
+		r, n := utf8.DecodeRuneInString(s[upper:])
+		c := casesOf(r)
+		if c&caseUpper == 0 {
+			break
+		}
+		if c&caseLower != 0 {
+			last = upper + n // U* gives this character back to L+
+		}
+		upper += n
+	}
+	end := upper
+	for end < len(s) {
+		r, n := utf8.DecodeRuneInString(s[end:])
+		if casesOf(r)&caseLower == 0 {
+			break
+		}
+		end += n
+	}
+	switch {
+	case end > upper:
+		return end
+	case lower:
+		return last
+	}
+	return upper
+}
+
+// matchPunctuation matches [\p{P}\$\+<=>\^~\|]+.
+func matchPunctuation(s string) int {
+	i := 0
+	for i < len(s) {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch r {
+		case '$', '+', '<', '=', '>', '^', '~', '|':
+		default:
+			if !unicode.Is(punctuationTable, r) {
+				return i
+			}
+		}
+		i += n
+	}
+	return i
+}
+
+// matchNumber matches \p{N}+.
+func matchNumber(s string) int { return run(s, number) }
+
+// matchThreeDigits matches [0-9][0-9][0-9].
+func matchThreeDigits(s string) int {
+	if len(s) < 3 {
+		return 0
+	}
+	for i := range 3 {
+		if s[i] < '0' || s[i] > '9' {
+			return 0
+		}
+	}
+	return 3
 }

@@ -6,8 +6,9 @@ import (
 )
 
 // preTokenizer appends to dst the words of s, which is not empty; no word is
-// empty. A pre-tokenizer type is one file.
-type preTokenizer func(dst []string, s string) []string
+// empty. Start tells that s begins the whole text, with no added token before
+// it. A pre-tokenizer type is one file.
+type preTokenizer func(dst []string, s string, start bool) []string
 
 // maxDepth bounds Sequences within Sequences.
 const maxDepth = 8
@@ -16,8 +17,9 @@ const maxDepth = 8
 // text, and how many they are. It keeps a short file from asking for steps that
 // each double what the one before has made.
 type growth struct {
-	factor float64
-	steps  int
+	factor        float64
+	steps         int
+	onlySequences bool // of the steps
 }
 
 // add counts one more step.
@@ -37,12 +39,17 @@ func parsePreTokenizer(raw json.RawMessage, depth int, g *growth) (preTokenizer,
 		return nil, wrapKey("pre_tokenizer", err)
 	}
 	factor := 1.0
-	if typ == "ByteLevel" {
+	switch typ {
+	case "ByteLevel":
 		factor = 2 // a byte becomes a character of up to two
+	case "Metaspace":
+		factor = 4 // a space becomes a character of up to four
 	}
+	first := g.steps == 0 || g.onlySequences
 	if err := g.add(factor); err != nil {
 		return nil, wrapKey("pre_tokenizer", err)
 	}
+	g.onlySequences = first && typ == "Sequence"
 	var p preTokenizer
 	switch typ {
 	case "Sequence":
@@ -53,8 +60,10 @@ func parsePreTokenizer(raw json.RawMessage, depth int, g *growth) (preTokenizer,
 		p, err = parseSplit(raw)
 	case "Digits":
 		p, err = parseDigits(raw)
+	case "Metaspace":
+		p, err = parseMetaspace(raw, first)
 	default:
-		err = unsupported(typ, "ByteLevel, Split, Digits or Sequence")
+		err = unsupported(typ, "ByteLevel, Split, Digits, Metaspace or Sequence")
 	}
 	return p, wrapKey("pre_tokenizer", err)
 }
@@ -91,10 +100,10 @@ func inSequence(all ...preTokenizer) preTokenizer {
 		return all[0]
 	}
 	first, rest := all[0], inSequence(all[1:]...)
-	return func(dst []string, s string) []string {
+	return func(dst []string, s string, start bool) []string {
 		var few [16]string
-		for _, w := range first(few[:0], s) {
-			dst = rest(dst, w)
+		for _, w := range first(few[:0], s, start) {
+			dst = rest(dst, w, false) // the first step alone heeds start
 		}
 		return dst
 	}

@@ -55,7 +55,7 @@ func parseSplit(raw json.RawMessage) (preTokenizer, error) {
 		m = matchString(*p.String)
 	case p.Regex != nil:
 		if m, ok = patterns[*p.Regex]; !ok {
-			return nil, fmt.Errorf("type %q: the regular expression %q is not supported, want that of GPT-2, Llama 3 or Qwen 2", "Split", *p.Regex)
+			return nil, fmt.Errorf("type %q: the regular expression %q is not supported, want that of GPT-2, Llama 3, Qwen 2 or Mistral Nemo", "Split", *p.Regex)
 		}
 	default:
 		return nil, fmt.Errorf("type %q: no pattern", "Split")
@@ -75,9 +75,9 @@ func matchString(want string) match {
 // splitter splits by the matches of m; inverted, by what lies between them.
 func splitter(m match, b behavior, invert bool) preTokenizer {
 	if b == isolated { // the same either way round
-		return func(dst []string, s string) []string { return splitAll(dst, s, m) }
+		return func(dst []string, s string, _ bool) []string { return splitAll(dst, s, m) }
 	}
-	return func(dst []string, s string) []string {
+	return func(dst []string, s string, _ bool) []string {
 		for _, p := range join(findAll(s, m, invert), b) {
 			dst = append(dst, s[p.start:p.end])
 		}

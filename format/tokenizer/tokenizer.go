@@ -29,7 +29,9 @@ type Tokenizer struct {
 	prefix    []int32 // what the post-processor writes before the text
 	suffix    []int32 // and after it
 
-	byteLevel bool     // the decoder: byte-level, or none (tokens joined by spaces)
+	parts     parts    // as a tokenizer.json writes them
+	byteLevel bool     // the decoder is ByteLevel alone
+	decoder   decoder  // another decoder; nil without byteLevel: tokens joined by spaces
 	tokens    []string // id to token; "" with known false: a gap
 	known     []bool
 	pieces    []string // id to what it decodes to (raw bytes when byteLevel)
@@ -53,6 +55,7 @@ type model interface {
 type scratch struct {
 	words []string
 	bpe   bpeScratch
+	spm   spmScratch
 }
 
 // Encode returns the ids of text. With addSpecial, what the file's
@@ -68,9 +71,11 @@ func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 		ids = append(ids, t.prefix...)
 	}
 	var s scratch
+	start := true
 	for piece := range t.added.raw.cut(text) {
 		if piece.id >= 0 {
 			ids = append(ids, piece.id)
+			start = false
 			continue
 		}
 		normal := piece.text
@@ -80,10 +85,12 @@ func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 		for piece := range t.added.normalized.cut(normal) {
 			if piece.id >= 0 {
 				ids = append(ids, piece.id)
-				continue
+			} else {
+				ids = t.encodeWords(ids, piece.text, start, &s)
 			}
-			ids = t.encodeWords(ids, piece.text, &s)
+			start = false
 		}
+		start = false
 	}
 	if addSpecial {
 		ids = append(ids, t.suffix...)
@@ -91,12 +98,13 @@ func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 	return ids
 }
 
-// encodeWords appends the ids of a text that has no added token in it.
-func (t *Tokenizer) encodeWords(ids []int32, text string, s *scratch) []int32 {
+// encodeWords appends the ids of a text that has no added token in it; start
+// tells that there is nothing before it.
+func (t *Tokenizer) encodeWords(ids []int32, text string, start bool, s *scratch) []int32 {
 	if t.split == nil {
 		return t.model.appendIDs(ids, text, s)
 	}
-	s.words = t.split(s.words[:0], text)
+	s.words = t.split(s.words[:0], text, start)
 	for _, w := range s.words {
 		ids = t.model.appendIDs(ids, w, s)
 	}
@@ -108,6 +116,9 @@ func (t *Tokenizer) encodeWords(ids []int32, text string, s *scratch) []int32 {
 // is no UTF-8 becomes U+FFFD, one for each maximal part of a character, as
 // Python's bytes.decode(errors="replace") does it.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
+	if t.decoder != nil {
+		return t.decodeSequence(ids, skipSpecial)
+	}
 	var b []byte
 	first := true
 	for _, id := range ids {

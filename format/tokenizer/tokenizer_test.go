@@ -72,7 +72,6 @@ func TestLoadErrors(t *testing.T) {
 		"model type":     {with("Unigram", "model", "type"), `model: type "Unigram"`},
 		"model":          {with(nil, "model"), "model"},
 		"no vocab":       {with(nil, "model", "vocab"), "no vocab"},
-		"byte fallback":  {with(true, "model", "byte_fallback"), "byte_fallback"},
 		"dropout":        {with(0.5, "model", "dropout"), "dropout"},
 		"prefix":         {with("##", "model", "continuing_subword_prefix"), "continuing_subword_prefix"},
 		"suffix":         {with("</w>", "model", "end_of_word_suffix"), "end_of_word_suffix"},
@@ -89,7 +88,7 @@ func TestLoadErrors(t *testing.T) {
 		"normalizer":     {with(object{"type": "BertNormalizer"}, "normalizer"), `normalizer: type "BertNormalizer"`},
 		"replace regex":  {with(object{"type": "Replace", "pattern": object{"Regex": "x+"}, "content": ""}, "normalizer"), "Replace"},
 		"deep norm":      {deep("normalizer", "normalizers", object{"type": "NFC"}), "nested"},
-		"pre-tokenizer":  {with(object{"type": "Metaspace"}, "pre_tokenizer"), `pre_tokenizer: type "Metaspace"`},
+		"pre-tokenizer":  {with(object{"type": "Whitespace"}, "pre_tokenizer"), `pre_tokenizer: type "Whitespace"`},
 		"no type":        {with(object{}, "pre_tokenizer"), "pre_tokenizer: no type"},
 		"nested":         {with(object{"type": "Sequence", "pretokenizers": []any{byteLevel, object{"type": "BertPreTokenizer"}}}, "pre_tokenizer"), "BertPreTokenizer"},
 		"deep pre":       {deep("pre_tokenizer", "pretokenizers", byteLevel), "nested"},
@@ -282,7 +281,11 @@ func TestGGUFPre(t *testing.T) {
 
 // What llama.cpp's "default" cuts, by its regular expressions in turn.
 func TestGGUFDefault(t *testing.T) {
-	got := presGGUF["default"].split(nil, "It's $5.00, 12345678 x²!\n  ok")
+	split, err := parsePreTokenizer(json.RawMessage(presGGUF["default"].json), 0, new(growth))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := split(nil, "It's $5.00, 12345678 x²!\n  ok", true)
 	want := []string{"It", "'", "s", "Ġ", "$", "5", ".", "00", ",", "Ġ", "123", "456", "78", "Ġx", "Â²", "!", "ĊĠ", "Ġok"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
@@ -295,8 +298,8 @@ func TestGGUFErrors(t *testing.T) {
 		value any
 		want  string
 	}{
-		"model":    {"model", "llama", `tokenizer.ggml.model: type "llama"`},
-		"pre":      {"pre", "tekken", `tokenizer.ggml.pre: type "tekken"`},
+		"model":    {"model", "bert", `tokenizer.ggml.model: type "bert"`},
+		"pre":      {"pre", "viking", `tokenizer.ggml.pre: type "viking"`},
 		"kind":     {"pre", int32(3), "tokenizer.ggml.pre: is a int32"},
 		"tokens":   {"tokens", []string{}, "0 tokens"},
 		"twice":    {"tokens", []string{"a", "a"}, `"a" is token 0 and token 1`},
@@ -325,7 +328,7 @@ func TestGGUFAdds(t *testing.T) {
 	m["tokenizer.ggml.add_eos_token"] = true
 	m["tokenizer.ggml.eot_token_id"] = int32(5)
 	m["tokenizer.ggml.token_type"] = slices.Repeat([]int32{1}, len(m["tokenizer.ggml.tokens"].([]string)))
-	m["tokenizer.ggml.token_type"].([]int32)[0] = ggufControl
+	m["tokenizer.ggml.token_type"].([]int32)[0] = pieceControl
 	tok, err := FromGGUF(m)
 	if err != nil {
 		t.Fatal(err)
