@@ -91,8 +91,15 @@ func ParseConfig(data []byte) (Config, error) {
 	}
 	c := f.defaults
 	c.Raw = raw
-	if v, ok := raw["sliding_window"]; ok && string(v) == "null" {
-		c.SlidingWindow = 0
+	var bad []string
+	for key, rule := range f.nulls {
+		if v, ok := raw[key]; ok && string(v) == "null" {
+			if rule == nil {
+				bad = append(bad, key+" is null, want a number")
+			} else {
+				rule(&c)
+			}
+		}
 	}
 	var rest struct {
 		BOS *int32 `json:"bos_token_id"`
@@ -100,6 +107,9 @@ func ParseConfig(data []byte) (Config, error) {
 	}
 	if err := errors.Join(json.Unmarshal(text, &c), json.Unmarshal(text, &rest), c.readRoPE(text)); err != nil {
 		return c, err
+	}
+	if v, ok := raw["sliding_window"]; ok && string(v) == "0" && c.ModelType != "llama" {
+		bad = append(bad, "sliding_window is 0, want 1 or more, or null")
 	}
 	if rest.BOS != nil {
 		c.BOS = *rest.BOS
@@ -113,12 +123,31 @@ func ParseConfig(data []byte) (Config, error) {
 	if c.HeadDim == 0 && c.NumAttentionHeads > 0 {
 		c.HeadDim = c.HiddenSize / c.NumAttentionHeads
 	}
+	for _, key := range f.refused {
+		if v, ok := raw[key]; ok && string(v) != "null" {
+			bad = append(bad, fmt.Sprintf("%s is not supported for %s models", key, c.ModelType))
+		}
+	}
+	if p := c.RoPE.Partial; p != 0 && p != 1 {
+		if c.RoPE.Type != "default" {
+			bad = append(bad, fmt.Sprintf("partial_rotary_factor is %g, which has no meaning with rope_type %s", p, c.RoPE.Type))
+		} else {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("partial_rotary_factor is ignored: %s models do not have it", c.ModelType))
+		}
+	}
 	for _, key := range f.ignored {
 		if v, ok := raw[key]; ok && !slices.Contains([]string{"null", "false", "1", "1.0"}, string(v)) {
 			c.Warnings = append(c.Warnings, fmt.Sprintf("%s is ignored: %s models do not have it", key, c.ModelType))
 		}
 	}
-	return c, c.Check()
+	if err := c.Check(); err != nil {
+		bad = append(bad, err.Error())
+	}
+	if bad != nil {
+		slices.Sort(bad)
+		return c, errors.New(strings.Join(bad, "; "))
+	}
+	return c, nil
 }
 
 // ids is one id or a list of them.
@@ -169,8 +198,11 @@ func (c *Config) Check() error {
 		if c.NumAttentionHeads%c.NumKeyValueHeads != 0 {
 			bad = append(bad, fmt.Sprintf("num_attention_heads is %d, want a multiple of num_key_value_heads, %d", c.NumAttentionHeads, c.NumKeyValueHeads))
 		}
-		if c.HeadDim%2 != 0 {
-			bad = append(bad, fmt.Sprintf("head_dim is %d, want an even number", c.HeadDim))
+		if c.HeadDim%2 != 0 || c.RoPE.Type == "dynamic" && c.HeadDim == 2 {
+			bad = append(bad, fmt.Sprintf("head_dim is %d, want an even number, more than 2 with rope_type dynamic", c.HeadDim))
+		}
+		if c.ModelType == "llama" && c.HiddenSize%c.NumAttentionHeads != 0 {
+			bad = append(bad, fmt.Sprintf("hidden_size is %d, want a multiple of num_attention_heads, %d", c.HiddenSize, c.NumAttentionHeads))
 		}
 	}
 	if c.HiddenAct != "silu" {
@@ -189,6 +221,9 @@ func (c *Config) Check() error {
 		if t != fullAttention && t != slidingAttention {
 			bad = append(bad, fmt.Sprintf("layer_types has %q, want %q or %q", t, fullAttention, slidingAttention))
 		}
+	}
+	if families[c.ModelType].byLayer && slices.Contains(c.LayerTypes, slidingAttention) && (!c.UseSlidingWindow || c.SlidingWindow == 0) {
+		bad = append(bad, fmt.Sprintf("layer_types has %q, which wants use_sliding_window and sliding_window", slidingAttention))
 	}
 	bad = append(bad, c.RoPE.check()...)
 	if bad != nil {

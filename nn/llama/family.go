@@ -5,9 +5,15 @@ package llama
 type family struct {
 	defaults Config
 	ignored  []string // keys of other families that this one does not heed
+	refused  []string // keys that make transformers take it for another family
+
+	// nulls says what keys mean that are null: nil, an error. For keys that are
+	// not here null is absent.
+	nulls map[string]func(c *Config)
 
 	qkvBias, oBias, mlpBias func(c *Config) bool
 	qkNorm                  bool
+	byLayer                 bool // layer_types are heeded
 	window                  func(c *Config, layer int) int
 }
 
@@ -22,28 +28,33 @@ const (
 var families = map[string]family{
 	"llama": {
 		defaults: base(Config{IntermediateSize: 11008, MaxPositionEmbeddings: 2048, VocabSize: 32000, BOS: 1, EOS: []int32{2}}),
-		ignored:  []string{"partial_rotary_factor", "sliding_window"},
+		ignored:  []string{"sliding_window"},
 		qkvBias:  attentionBias, oBias: attentionBias,
 		mlpBias: func(c *Config) bool { return c.MLPBias },
 		window:  noWindow,
 	},
 	"mistral": {
 		defaults: base(Config{IntermediateSize: 14336, MaxPositionEmbeddings: 131072, VocabSize: 32000, NumKeyValueHeads: 8, SlidingWindow: 4096, BOS: 1, EOS: []int32{2}}),
-		ignored:  []string{"partial_rotary_factor", "attention_bias", "mlp_bias", "layer_types"},
+		ignored:  []string{"attention_bias", "mlp_bias"},
+		refused:  []string{"layer_types"},
+		nulls:    map[string]func(*Config){"sliding_window": noSlidingWindow, "num_key_value_heads": nil},
 		qkvBias:  never, oBias: never, mlpBias: never,
 		window: func(c *Config, _ int) int { return c.SlidingWindow },
 	},
 	"qwen2": {
 		defaults: base(Config{IntermediateSize: 22016, MaxPositionEmbeddings: 32768, VocabSize: 151936, NumKeyValueHeads: 32, SlidingWindow: 4096, MaxWindowLayers: 28, BOS: -1}),
-		ignored:  []string{"partial_rotary_factor", "attention_bias", "mlp_bias"},
+		ignored:  []string{"attention_bias", "mlp_bias"},
+		nulls:    map[string]func(*Config){"sliding_window": noSlidingWindow, "num_key_value_heads": headsAsKV, "head_dim": nil},
 		qkvBias:  func(*Config) bool { return true }, oBias: never, mlpBias: never,
-		window: qwenWindow,
+		byLayer: true,
+		window:  qwenWindow,
 	},
 	"qwen3": {
 		defaults: base(Config{IntermediateSize: 22016, MaxPositionEmbeddings: 32768, VocabSize: 151936, NumKeyValueHeads: 32, HeadDim: 128, SlidingWindow: 4096, MaxWindowLayers: 28, BOS: -1}),
-		ignored:  []string{"partial_rotary_factor", "mlp_bias"},
+		ignored:  []string{"mlp_bias"},
+		nulls:    map[string]func(*Config){"sliding_window": noSlidingWindow, "num_key_value_heads": headsAsKV, "head_dim": nil},
 		qkvBias:  attentionBias, oBias: attentionBias, mlpBias: never,
-		qkNorm: true,
+		qkNorm: true, byLayer: true,
 		window: qwenWindow,
 	},
 }
@@ -56,6 +67,9 @@ func base(c Config) Config {
 	return c
 }
 
+func noSlidingWindow(c *Config) { c.SlidingWindow = 0 }
+func headsAsKV(c *Config)       { c.NumKeyValueHeads = 0 }
+
 func never(*Config) bool           { return false }
 func attentionBias(c *Config) bool { return c.AttentionBias }
 func noWindow(*Config, int) int    { return 0 }
@@ -66,7 +80,7 @@ func qwenWindow(c *Config, layer int) int {
 	switch {
 	case !c.UseSlidingWindow:
 		return 0
-	case c.LayerTypes != nil:
+	case layer < len(c.LayerTypes):
 		if c.LayerTypes[layer] == slidingAttention {
 			return c.SlidingWindow
 		}

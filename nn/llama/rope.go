@@ -21,6 +21,9 @@ type RoPE struct {
 	// original_max_position_embeddings (for dynamic, max_position_embeddings).
 	MaxPositions float64 `json:"original_max_position_embeddings"`
 
+	// Partial is partial_rotary_factor, which these families do not have.
+	Partial float64 `json:"partial_rotary_factor"`
+
 	LowFreqFactor  float64 `json:"low_freq_factor"` // llama3
 	HighFreqFactor float64 `json:"high_freq_factor"`
 
@@ -45,6 +48,7 @@ func (c *Config) readRoPE(text []byte) error {
 	var file struct {
 		Theta        float64                    `json:"rope_theta"`
 		MaxPositions float64                    `json:"original_max_position_embeddings"`
+		Partial      float64                    `json:"partial_rotary_factor"`
 		Scaling      map[string]json.RawMessage `json:"rope_scaling"`
 		Parameters   map[string]json.RawMessage `json:"rope_parameters"`
 	}
@@ -74,6 +78,9 @@ func (c *Config) readRoPE(text []byte) error {
 		if r.Theta == 0 {
 			r.Theta = theta
 		}
+	}
+	if r.Partial == 0 {
+		r.Partial = file.Partial
 	}
 	switch {
 	case r.Type == "dynamic":
