@@ -22,6 +22,7 @@ type Metadata interface {
 // preGGUF is what llama.cpp does for a name in tokenizer.ggml.pre.
 type preGGUF struct {
 	json         string // the pre-tokenizer, as a tokenizer.json writes it
+	normalizer   string // and the normalizer; "": none
 	ignoreMerges bool
 	addBOS       bool // unless the file says otherwise
 }
@@ -44,12 +45,15 @@ const (
 
 // presGGUF has the names that llama.cpp knows for models of the architectures
 // llama, mistral, qwen2 and qwen3, grouped by what llama.cpp does for them.
-// For tekken (Mistral Nemo and later) it is the pattern of the models' own
-// tokenizer.json, which llama.cpp only approximates.
+// In two places llama.cpp does not do what the models were trained with, and
+// their own tokenizer.json is followed: the pattern of tekken (Mistral Nemo and
+// later), which llama.cpp only approximates, and Qwen's normal form C, which it
+// leaves out.
 var presGGUF = func() map[string]preGGUF {
 	all := map[string]preGGUF{
 		"default": {json: splitJSON(patternPunctuation, patternGPT2, patternNumber, patternThreeDigits)},
 		"tekken":  {json: splitJSON(patternTekken), ignoreMerges: true, addBOS: true},
+		"qwen2":   {json: splitJSON(patternQwen2), normalizer: `{"type":"NFC"}`},
 	}
 	for _, group := range []struct {
 		pre   preGGUF
@@ -59,7 +63,7 @@ var presGGUF = func() map[string]preGGUF {
 		{preGGUF{json: digitsJSON}, []string{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"}},
 		{preGGUF{json: splitJSON(patternLlama3), ignoreMerges: true, addBOS: true}, []string{"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"}},
 		{preGGUF{json: splitJSON(patternLlama3)}, []string{"dbrx", "smaug-bpe"}},
-		{preGGUF{json: splitJSON(patternQwen2)}, []string{"qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan", "solar-open", "grok-2"}},
+		{preGGUF{json: splitJSON(patternQwen2)}, []string{"deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan", "solar-open", "grok-2"}},
 	} {
 		for _, name := range group.names {
 			all[name] = group.pre
@@ -138,7 +142,10 @@ func fromGGUF(m Metadata) (*Tokenizer, error) {
 	if err != nil {
 		return nil, wrapKey("tokenizer.ggml", err)
 	}
-	t := &Tokenizer{byteLevel: true, parts: parts{preTokenizer: json.RawMessage(pre.json), decoder: json.RawMessage(byteLevelJSON)}}
+	t := &Tokenizer{byteLevel: true, parts: parts{json.RawMessage(pre.normalizer), json.RawMessage(pre.json), json.RawMessage(byteLevelJSON)}}
+	if t.normalize, err = parseNormalizer(t.parts.normalizer, 0, new(growth)); err != nil {
+		return nil, err
+	}
 	if t.split, err = parsePreTokenizer(t.parts.preTokenizer, 0, new(growth)); err != nil {
 		return nil, err
 	}

@@ -19,6 +19,14 @@ type parts struct {
 	normalizer, preTokenizer, decoder json.RawMessage
 }
 
+// orNull is what is written for a part that there is not.
+func orNull(part json.RawMessage) json.RawMessage {
+	if len(part) == 0 {
+		return json.RawMessage("null")
+	}
+	return part
+}
+
 // Save writes tokenizer.json, tokenizer_config.json and special_tokens_map.json
 // into a folder, so that transformers' AutoTokenizer, the Rust tokenizers
 // library and Load read from it a tokenizer that gives the same ids. A chat
@@ -54,8 +62,8 @@ func (t *Tokenizer) Save(dir, chatTemplate string) error {
 		Decoder       json.RawMessage `json:"decoder"`
 		Model         any             `json:"model"`
 	}{
-		Version: "1.0", AddedTokens: added, Normalizer: t.parts.normalizer, PreTokenizer: t.parts.preTokenizer,
-		PostProcessor: t.postProcessorJSON(), Decoder: t.parts.decoder, Model: model,
+		Version: "1.0", AddedTokens: added, Normalizer: orNull(t.parts.normalizer), PreTokenizer: orNull(t.parts.preTokenizer),
+		PostProcessor: t.postProcessorJSON(), Decoder: orNull(t.parts.decoder), Model: model,
 	}
 	config := map[string]any{
 		"added_tokens_decoder": decoderOf(added), "clean_up_tokenization_spaces": false, "tokenizer_class": "PreTrainedTokenizerFast",

@@ -258,7 +258,7 @@ def golden(t, strings):
 def write(name, data):
     about = {"script": "testdata/gen/tokenizer.py", "tokenizers": tokenizers.__version__, "seed": SEED}
     if isinstance(data, dict) and "encode" in data:
-        data = {"about": about, **data}
+        data = {"about": about} | data
     raw = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
     with open(os.path.join(OUT, name), "wb") as f:
         f.write(gzip.compress(raw, 9, mtime=0))
@@ -276,4 +276,5 @@ def main():
         write("smollm2.golden.json.gz", golden(from_gguf(sys.argv[1]), strings))
 
 
-main()
+if __name__ == "__main__":
+    main()
