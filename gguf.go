@@ -225,7 +225,12 @@ func (s *ggufSource) Decode(dst []float32, name string) error {
 		return nil
 	}
 	ordered := make([]byte, t.Bytes)
-	gguf.UnpermuteRows(ordered, s.f.Bytes(stored), rows, t.Bytes/rows, heads)
+	if err := s.f.View(stored, func(data []byte) error {
+		gguf.UnpermuteRows(ordered, data, rows, t.Bytes/rows, heads)
+		return nil
+	}); err != nil {
+		return err
+	}
 	t.DType.Decode(dst, ordered)
 	return nil
 }

@@ -27,8 +27,11 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := parse(path, m.Bytes())
-	if err != nil {
+	var c *content
+	if err := m.Try(func() (err error) {
+		c, err = parse(path, m.Bytes())
+		return err
+	}); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	f := &File{path: path, file: m, content: *c, index: make(map[string]int, len(c.tensors))}
@@ -62,7 +65,8 @@ func (f *File) Tensor(name string) (t Tensor, ok bool) {
 
 // Bytes returns a tensor's data in the mapped file: rows of whole blocks,
 // little-endian. It must not be written to, nor used after Close. It is nil if
-// there is no tensor of that name.
+// there is no tensor of that name. Where somebody else may truncate the file
+// meanwhile, use View.
 func (f *File) Bytes(name string) []byte {
 	t, ok := f.Tensor(name)
 	if !ok {
@@ -100,8 +104,20 @@ func (f *File) Decode(dst []float32, name string) error {
 	if elements != len(dst) {
 		return fmt.Errorf("%s: tensor %q: shape %v, want %d elements", f.path, name, t.Shape, len(dst))
 	}
-	t.DType.Decode(dst, f.Bytes(name))
-	return nil
+	return f.View(name, func(data []byte) error {
+		t.DType.Decode(dst, data)
+		return nil
+	})
+}
+
+// View calls read with what Bytes returns, and returns its error. That the file
+// was truncated or written to since it was opened is an error and not a crash.
+// What read reads, it must read in its own goroutine.
+func (f *File) View(name string, read func(data []byte) error) error {
+	if _, ok := f.Tensor(name); !ok {
+		return fmt.Errorf("%s: no tensor %q", f.path, name)
+	}
+	return f.file.Try(func() error { return read(f.Bytes(name)) })
 }
 
 // Release gives the memory pages of a tensor's data back to the system: to be

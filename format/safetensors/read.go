@@ -82,8 +82,12 @@ func (f *File) openShard(path string) error {
 	}
 	s := &shard{path: path, file: m}
 	f.shards = append(f.shards, s)
-	tensors, metadata, err := parse(path, m.Bytes())
-	if err != nil {
+	var tensors []record
+	var metadata map[string]string
+	if err := m.Try(func() (err error) {
+		tensors, metadata, err = parse(path, m.Bytes())
+		return err
+	}); err != nil {
 		return err
 	}
 	if len(f.shards) == 1 {
@@ -139,13 +143,12 @@ func (f *File) openIndex(path string) error {
 }
 
 func readIndex(path string) (map[string]string, error) {
-	m, err := mapped.Open(path)
+	text, err := mapped.ReadFile(path, maxHeader)
 	if err != nil {
 		return nil, err
 	}
-	defer m.Close()
 	var weightMap map[string]string
-	d := json.NewDecoder(bytes.NewReader(m.Bytes()))
+	d := json.NewDecoder(bytes.NewReader(text))
 	err = object(d, func(key string) error {
 		if key != "weight_map" {
 			var skip json.RawMessage
@@ -198,7 +201,8 @@ func (f *File) PathOf(name string) string {
 
 // Bytes returns a tensor's data in the mapped file: little-endian, row-major,
 // aligned to nothing. It must not be written to, nor used after Close. It is
-// nil if there is no tensor of that name.
+// nil if there is no tensor of that name. Where somebody else may truncate the
+// file meanwhile, use View.
 func (f *File) Bytes(name string) []byte {
 	t, ok := f.tensors[name]
 	if !ok {
@@ -221,8 +225,21 @@ func (f *File) Decode(dst []float32, name string) error {
 	if want := t.DType.Bytes(len(dst)); want != t.Bytes {
 		return fmt.Errorf("%s: tensor %q: shape %v, want %d elements", t.shard.path, name, t.Shape, len(dst))
 	}
-	t.DType.Decode(dst, f.Bytes(name))
-	return nil
+	return f.View(name, func(data []byte) error {
+		t.DType.Decode(dst, data)
+		return nil
+	})
+}
+
+// View calls read with what Bytes returns, and returns its error. That the file
+// was truncated or written to since it was opened is an error and not a crash.
+// What read reads, it must read in its own goroutine.
+func (f *File) View(name string, read func(data []byte) error) error {
+	t, ok := f.tensors[name]
+	if !ok {
+		return fmt.Errorf("%s: no tensor %q", f.path, name)
+	}
+	return t.shard.file.Try(func() error { return read(f.Bytes(name)) })
 }
 
 // Metadata returns the file's __metadata__, nil if it has none; in a sharded
