@@ -11,6 +11,7 @@ import (
 
 	"github.com/tenon-ml/tenon/format/gguf"
 	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon/internal/mapped"
 	"github.com/tenon-ml/tenon/nn"
 	"github.com/tenon-ml/tenon/tensor"
 )
@@ -29,6 +30,9 @@ var StoredTypes = map[string]struct {
 	"bf16": {tensor.BF16, "bfloat16"},
 	"f16":  {tensor.F16, "float16"},
 }
+
+// maxCompanion bounds the bytes of such a file: of a tokenizer.json.
+const maxCompanion = 1 << 29
 
 // companions are the files of a Hugging Face folder that a checkpoint made from
 // it takes over as they are.
@@ -96,7 +100,7 @@ func (m *Model) copyCompanions(dir string, warn func(string, ...any)) error {
 		from = filepath.Dir(from)
 	}
 	for _, name := range companions {
-		b, err := os.ReadFile(filepath.Join(from, name))
+		b, err := mapped.ReadFile(filepath.Join(from, name), maxCompanion)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

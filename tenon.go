@@ -11,6 +11,7 @@
 package tenon
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"os"
@@ -118,6 +119,9 @@ func (r readOnce) Decode(dst []float32, name string) error {
 	defer r.Release(name)
 	return r.File.Decode(dst, name)
 }
+
+// PathOf returns the file that a tensor is in, or the whole checkpoint.
+func (r readOnce) PathOf(name string) string { return cmp.Or(r.File.PathOf(name), r.Path()) }
 
 // IsGGUF tells a GGUF file by its name or its first four bytes.
 func IsGGUF(path string) bool {

@@ -10,10 +10,11 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/tenon-ml/tenon/internal/mapped"
 )
 
 // Config is a LoRA adapter's configuration, PEFT's adapter_config.json. Keys that
@@ -146,10 +147,13 @@ const (
 	WeightsFile = "adapter_model.safetensors"
 )
 
+// maxFile bounds the bytes of an adapter_config.json; they have a few thousand.
+const maxFile = 1 << 24
+
 // ReadConfig reads the adapter_config.json of an adapter's folder.
 func ReadConfig(dir string) (Config, error) {
 	path := filepath.Join(dir, ConfigFile)
-	data, err := os.ReadFile(path)
+	data, err := mapped.ReadFile(path, maxFile)
 	if err != nil {
 		return Config{}, err
 	}

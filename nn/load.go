@@ -17,42 +17,46 @@ type Source interface {
 	Shape(name string) (shape []int, ok bool)
 	// Decode writes a tensor's elements to dst as F32.
 	Decode(dst []float32, name string) error
-	// PathOf returns the file that a tensor is in, for messages.
+	// PathOf returns the file that a tensor is in, or where it was looked for, for
+	// messages.
 	PathOf(name string) string
 }
 
 // Load fills a model's parameters from a source. Missing, unexpected and
-// misshapen tensors are reported together, in one error, and then nothing has
-// been loaded. ignore tells of tensors that the source may have in addition.
+// misshapen tensors are reported together, in one error. With an error nothing is
+// loaded. ignore tells of tensors that the source may have in addition.
 func Load(model any, src Source, dev tensor.Device, ignore func(name string) bool) error {
 	var problems []string
+	path := ""
+	bad := func(name, format string, a ...any) {
+		if path == "" {
+			path = src.PathOf(name)
+		}
+		problems = append(problems, fmt.Sprintf("tensor %q "+format, append([]any{name}, a...)...))
+	}
 	want := map[string]bool{}
 	for name, p := range Params(model) {
 		want[name] = true
 		shape, ok := src.Shape(name)
 		switch {
 		case !ok:
-			problems = append(problems, fmt.Sprintf("tensor %q is missing", name))
+			bad(name, "is missing")
 		case !slices.Equal(shape, p.Shape()):
-			problems = append(problems, fmt.Sprintf("tensor %q has shape %v, want %v", name, tensor.Shape(shape), p.Shape()))
+			bad(name, "has shape %v, want %v", tensor.Shape(shape), p.Shape())
 		}
 	}
-	names := src.Names()
-	for _, name := range names {
+	for _, name := range src.Names() {
 		if !want[name] && !ignore(name) {
-			problems = append(problems, fmt.Sprintf("tensor %q is unexpected", name))
+			bad(name, "is unexpected")
 		}
 	}
 	if problems != nil {
-		path := ""
-		if len(names) > 0 {
-			path = src.PathOf(names[0])
-		}
 		return fmt.Errorf("%s: %w", path, Problems(problems))
 	}
 	for name, p := range Params(model) {
 		t, err := tensor.Make(dev, p.Shape(), func(dst []float32) error { return src.Decode(dst, name) })
 		if err != nil {
+			Release(model)
 			return err
 		}
 		p.T = t

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+
+	"github.com/tenon-ml/tenon/internal/mapped"
 )
 
 // ErrNone is the error for a model that has no chat template.
@@ -49,7 +50,7 @@ func Load(dir string) (*Template, error) {
 
 func readTemplate(dir, config string, inConfig json.RawMessage) (source, name string, err error) {
 	path := filepath.Join(dir, "chat_template.jinja")
-	if data, err := os.ReadFile(path); err == nil {
+	if data, err := mapped.ReadFile(path, maxSource); err == nil {
 		return string(data), path, nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", "", err
@@ -90,9 +91,13 @@ func tokenText(raw json.RawMessage) (string, bool) {
 	return "", false
 }
 
+// maxFile bounds the bytes of a tokenizer_config.json, which may name each token
+// of a vocabulary.
+const maxFile = 1 << 26
+
 // readObject reads a JSON object from a file, empty if there is no such file.
 func readObject(path string) (map[string]json.RawMessage, error) {
-	data, err := os.ReadFile(path)
+	data, err := mapped.ReadFile(path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

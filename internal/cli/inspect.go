@@ -19,6 +19,7 @@ import (
 	"github.com/tenon-ml/tenon"
 	"github.com/tenon-ml/tenon/format/gguf"
 	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon/internal/mapped"
 )
 
 // inspection is what `inspect` tells; --json writes it as it is.
@@ -204,7 +205,7 @@ func findBase(adapter, name string) (string, bool) {
 
 // readConfig reads a JSON object from a file.
 func readConfig(path string) (map[string]any, error) {
-	b, err := os.ReadFile(path)
+	b, err := mapped.ReadFile(path, 1<<24)
 	if err != nil {
 		return nil, err
 	}

@@ -8,9 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
+
+	"github.com/tenon-ml/tenon/internal/mapped"
 )
 
 // Config is a model's config.json. Keys that it lacks have the values that
@@ -54,9 +55,12 @@ type Config struct {
 	Warnings []string `json:"-"`
 }
 
+// maxFile bounds the bytes of a config.json; they have a few thousand.
+const maxFile = 1 << 24
+
 // ReadConfig reads a config.json.
 func ReadConfig(path string) (Config, error) {
-	data, err := os.ReadFile(path)
+	data, err := mapped.ReadFile(path, maxFile)
 	if err != nil {
 		return Config{}, err
 	}
