@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -34,8 +35,8 @@ func orNull(part json.RawMessage) json.RawMessage {
 //
 // It writes what was read from a tokenizer.json or a GGUF file. The scores of a
 // GGUF file of model "llama" become merges, as transformers derives them; scores
-// that merges cannot express (equal ones, or pieces made from characters that
-// are no tokens) are an error. So is a tokenizer read from a tokenizer.model,
+// that merges cannot express (some equal ones, and pieces made from characters
+// that are no tokens) are an error. So is a tokenizer read from a tokenizer.model,
 // whose normalisation a tokenizer.json does not express: copy that file.
 func (t *Tokenizer) Save(dir, chatTemplate string) error {
 	model, err := t.modelJSON()
@@ -240,17 +241,63 @@ func (m *spm) merges() ([][2]string, error) {
 			}
 		}
 	}
+	// Of equal scores the lower id comes first, as in transformers' conversion.
 	slices.SortFunc(all, func(a, b merge) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.id, b.id), cmp.Compare(len(a.pair[0]), len(b.pair[0])))
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.id, b.id), cmp.Compare(m.vocab[a.pair[0]], m.vocab[b.pair[0]]))
 	})
 	out := make([][2]string, len(all))
+	equal := map[int32][]string{} // pieces by rank
 	for i, x := range all {
-		if i > 0 && x.rank == all[i-1].rank && x.id != all[i-1].id {
-			return nil, fmt.Errorf("tokens %q and %q have the same score: merges cannot express that", all[i-1].pair, x.pair)
-		}
 		out[i] = x.pair
+		if i == 0 || x.id != all[i-1].id {
+			equal[x.rank] = append(equal[x.rank], x.pair[0]+x.pair[1])
+		}
 	}
-	return out, nil
+	return out, m.checkEqual(out, equal)
+}
+
+// checkEqual compares the model with that of the merges where pieces have equal
+// scores: there the leftmost pair joins first, which no order of merges says.
+// It tries what differs if anything does: such pieces repeated and beside each
+// other. (Mistral's runs of spaces have equal scores, and do not differ.)
+func (m *spm) checkEqual(merges [][2]string, equal map[int32][]string) error {
+	var other *bpe
+	var sc scratch
+	for _, rank := range slices.Sorted(maps.Keys(equal)) {
+		pieces := equal[rank]
+		if len(pieces) < 2 {
+			continue
+		}
+		if other == nil {
+			var err error
+			if other, err = newBPE(bpeConfig{vocab: m.vocab, merges: merges, byteFallback: true}); err != nil {
+				return err
+			}
+		}
+		const most = 200 // pieces, evenly from the whole
+		step := (len(pieces) + most - 1) / most
+		for i := 0; i < len(pieces); i += step {
+			p := pieces[i]
+			var probes []string
+			for n := range 9 {
+				probes = append(probes, strings.Repeat(p, n+1))
+			}
+			if r, n := utf8.DecodeRuneInString(p); strings.Trim(p, string(r)) == "" {
+				for k := range 100 {
+					probes = append(probes, strings.Repeat(p[:n], k+1))
+				}
+			}
+			for j := 0; j < len(pieces); j += step {
+				probes = append(probes, p+pieces[j], spmSpace+p+pieces[j])
+			}
+			for _, text := range probes {
+				if !slices.Equal(m.appendIDs(nil, text, &sc), other.appendIDs(nil, text, &sc)) {
+					return fmt.Errorf("tokens of the same score, such as %q, join to something else in %q than merges can express", p, text)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // joinable tells whether a symbol of that text can come about and has a token.

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,6 +35,7 @@ func savable(t *testing.T) map[string]*Tokenizer {
 	for _, name := range []string{"sp-llama", "sp-nodummy"} {
 		gguf(name, ggufOfModel(t, name))
 	}
+	gguf("spaces", equalSpaces(t, 2, 4, 8, 16))
 	return all
 }
 
@@ -96,17 +98,37 @@ func TestSave(t *testing.T) {
 	}
 }
 
+// equalSpaces is a GGUF file whose runs of spaces have equal scores, as
+// Mistral's have, and only those of some lengths.
+func equalSpaces(t *testing.T, lengths ...int) metadata {
+	m := ggufOfModel(t, "sp-llama")
+	tokens := m["tokenizer.ggml.tokens"].([]string)
+	for id, token := range tokens {
+		n := len(token) / len(spmSpace)
+		switch {
+		case n < 2 || strings.Trim(token, spmSpace) != "":
+		case slices.Contains(lengths, n):
+			m["tokenizer.ggml.scores"].([]float32)[id] = -1e9
+		default:
+			tokens[id] = fmt.Sprintf("<run of %d>", n)
+		}
+	}
+	return m
+}
+
 func TestSaveErrors(t *testing.T) {
 	change := func(f func(tokens []string, scores []float32, types []int32)) metadata {
 		m := ggufOfModel(t, "sp-llama")
 		f(m["tokenizer.ggml.tokens"].([]string), m["tokenizer.ggml.scores"].([]float32), m["tokenizer.ggml.token_type"].([]int32))
 		return m
 	}
-	same := change(func(_ []string, scores []float32, _ []int32) { scores[len(scores)/2-900] = scores[len(scores)/2-899] })
+	same := change(func(_ []string, scores []float32, _ []int32) { clear(scores) })
 	bytes := change(func(tokens []string, _ []float32, _ []int32) {
 		tokens[slices.Index(tokens, "<0x41>")] = "<byte>"
 	})
-	loose := change(func(tokens []string, _ []float32, _ []int32) { tokens[slices.Index(tokens, "th")] = "\U0001fa77\U0001fa78" })
+	loose := change(func(tokens []string, _ []float32, _ []int32) {
+		tokens[slices.Index(tokens, "th")] = "\U0001fa77\U0001fa78"
+	})
 	notText := ggufOf(t, "gpt2", "gpt-2")
 	notText["tokenizer.ggml.tokens"].([]string)[0] = "\xff"
 	model, err := Load(spmFolder(t, "sp-llama", object{}))
@@ -114,7 +136,8 @@ func TestSaveErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, tok := range map[string]*Tokenizer{
-		"same score":          mustGGUF(t, same),
+		"such as \"▁▁\"":      mustGGUF(t, equalSpaces(t, 2, 4, 6, 8)),
+		"of the same score":   mustGGUF(t, same),
 		"no token <0x41>":     mustGGUF(t, bytes),
 		"not both tokens":     mustGGUF(t, loose),
 		"is not UTF-8":        mustGGUF(t, notText),

@@ -21,6 +21,7 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import os
 import random
 import re
@@ -63,6 +64,8 @@ def make_models(corpus):
     yield "sp-nodummy", train(corpus, 3600, byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=False,
                               character_coverage=0.98, user_defined_symbols=USER, control_symbols=CONTROL)
     m = train(corpus, 3200, character_coverage=0.98, user_defined_symbols=USER[:3], control_symbols=CONTROL[:1], pad_id=3, unk_surface=" ?? ")
+    for p in m.pieces:  # eight pieces each have the same score
+        p.score = math.trunc(p.score / 8)
     # Pieces that are made but not written.
     for p in [p for p in m.pieces if p.type == 1][100:400:7]:
         p.type = 5
@@ -252,6 +255,11 @@ def main():
         if name != "sp-nfkc":
             write(name + ".llamacpp.json.gz", llamacpp_golden(m, strings, m.normalizer_spec.add_dummy_prefix))
         if name == "sp-llama":
+            equal = pb.ModelProto()
+            equal.CopyFrom(m)
+            for p in equal.pieces:
+                p.score = math.trunc(p.score / 8)
+            write("sp-equal.llamacpp.json.gz", llamacpp_golden(equal, strings, True))
             for form, t in variants(m, strings):
                 j = t["json"] if isinstance(t, dict) else json.loads(t.to_str())
                 t = t["tokenizer"] if isinstance(t, dict) else t
