@@ -136,7 +136,7 @@ func TestSaveErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, tok := range map[string]*Tokenizer{
-		"such as \"▁▁\"":      mustGGUF(t, equalSpaces(t, 2, 4, 6, 8)),
+		"such as \"▁▁\"":      mustGGUF(t, equalSpaces(t, 2, 3, 4, 5, 6, 8, 12, 16)),
 		"of the same score":   mustGGUF(t, same),
 		"no token <0x41>":     mustGGUF(t, bytes),
 		"not both tokens":     mustGGUF(t, loose),
