@@ -463,57 +463,56 @@ func (a *Adapter) at(path string) *term {
 	return t
 }
 
-// wrapper is the Method that gives layers a place for an adapter.
-type wrapper struct{ a *Adapter }
+// places is the Method that gives every linear layer and every embedding a place for
+// adapters.
+type places struct{}
 
-func (w *wrapper) term(path string) *placed {
-	for _, t := range w.a.terms {
-		if t.path == path {
-			return t
+func (places) Wrap(path string, base nn.Layer) nn.Layer {
+	if l, ok := base.(*nn.Linear); ok {
+		return &Linear{Base: l, path: path}
+	}
+	return nil
+}
+
+func (places) WrapEmbedder(_ string, base nn.Embedder) nn.Embedder {
+	if e, ok := base.(*nn.Embedding); ok {
+		return &Embedding{Base: e}
+	}
+	return nil
+}
+
+// Prepare freezes a model and gives its layers places for adapters, which the first
+// adapter does otherwise. Afterwards adapters come and go while calls are under
+// way, but for those that untie weights or replicate layers.
+func Prepare(model any) error {
+	for _, s := range nn.Slots(model) {
+		switch s.Layer().(type) {
+		case *nn.Linear:
+			return Apply(model, places{})
+		}
+		if _, ok := s.Embedder().(*nn.Embedding); ok {
+			return Apply(model, places{})
 		}
 	}
 	return nil
 }
 
-func (w *wrapper) Wrap(path string, base nn.Layer) nn.Layer {
-	t := w.term(path)
-	if t == nil {
-		return nil
-	}
-	l, ok := base.(*Linear) // an earlier adapter's
-	if !ok {
-		l = &Linear{Base: base.(*nn.Linear), path: path}
-	}
-	t.layer = l
-	return l
-}
-
-func (w *wrapper) WrapEmbedder(path string, base nn.Embedder) nn.Embedder {
-	t := w.term(path)
-	if t == nil {
-		return nil
-	}
-	e, ok := base.(*Embedding)
-	if !ok {
-		e = &Embedding{Base: base.(*nn.Embedding)}
-	}
-	t.layer = e
-	return e
-}
-
-// attach gives the model's layers places for the adapter, whose parameters have
-// contents by now.
+// attach gives the adapter, whose parameters have contents by now, its places.
 func (a *Adapter) attach() error {
-	for _, p := range nn.Params(a.model) {
-		p.Trainable = false
-	}
-	if len(a.terms) > 0 {
-		if err := Apply(a.model, &wrapper{a}); err != nil {
-			return err
-		}
+	if err := Prepare(a.model); err != nil {
+		return err
 	}
 	a.use = &nn.Adapter{Parts: map[any]any{}, Params: map[*autograd.Value]*autograd.Value{}}
+	layers := map[string]any{}
+	for _, s := range nn.Slots(a.model) {
+		if e := s.Embedder(); e != nil {
+			layers[s.Path] = e
+		} else {
+			layers[s.Path] = s.Layer()
+		}
+	}
 	for _, t := range a.terms {
+		t.layer = layers[t.path]
 		a.use.Parts[t.layer] = t.term
 	}
 	for _, o := range a.overlays {
