@@ -41,6 +41,9 @@ func NewAdamW(params []Param, weightDecay float64) *AdamW {
 	return o
 }
 
+// Steps returns the number of steps taken.
+func (o *AdamW) Steps() int { return o.step }
+
 // NoDecay reports whether transformers' Trainer leaves a parameter out of weight
 // decay: biases and the weights of norms, known by their names.
 func NoDecay(name string) bool {

@@ -215,11 +215,16 @@ func (l *Loader) Check(n int) error {
 }
 
 // Steps yields the first n steps, going round the epochs.
-func (l *Loader) Steps(n int) iter.Seq[Step] {
+func (l *Loader) Steps(n int) iter.Seq[Step] { return l.steps(0, n) }
+
+// steps yields those of the first n steps that come after the first so many.
+func (l *Loader) steps(after, n int) iter.Seq[Step] {
 	return func(yield func(Step) bool) {
 		number := 0
 		for epoch, batches := range l.batches(n) {
-			number++
+			if number++; number <= after {
+				continue
+			}
 			s := Step{Number: number, Epoch: epoch}
 			for _, rows := range batches {
 				batch := NewBatch(rows)

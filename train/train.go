@@ -23,6 +23,12 @@ type Options struct {
 	Seed        uint64      // of dropout
 	Adapter     *nn.Adapter // that the model computes with; nil: none
 	Recompute   bool
+
+	// Optimizer is what to take the steps with, of the same parameters. It goes on
+	// behind the steps that it has taken already: with parameters and moments of a
+	// run that was cut off, the rest is bit for bit what it would have been. nil: a
+	// new one, that is released in the end.
+	Optimizer *AdamW
 }
 
 // Report tells of one optimizer step.
@@ -38,7 +44,8 @@ type Report struct {
 // Run trains the parameters on the loader's examples: each step computes the mean
 // loss over the tokens of all its batches, clips, and takes a step of AdamW. The
 // parameters are marked trainable meanwhile. After each step it calls report,
-// whose error ends the run. A loss or a gradient that is not finite ends it
+// whose error ends the run; parameters and optimizer are those of that step then
+// and may be saved. A context that is done ends it between two steps. A loss or a gradient that is not finite ends it
 // before the parameters change.
 func Run(ctx context.Context, m nn.CausalLM, dev tensor.Device, params []Param, data *Loader, o Options, report func(Report) error) error {
 	if len(params) == 0 {
@@ -51,10 +58,13 @@ func Run(ctx context.Context, m nn.CausalLM, dev tensor.Device, params []Param, 
 		p.Value.Trainable = true
 		defer func() { p.Value.Trainable = false }()
 	}
-	opt := NewAdamW(params, o.WeightDecay)
-	defer opt.Release()
+	opt := o.Optimizer
+	if opt == nil {
+		opt = NewAdamW(params, o.WeightDecay)
+		defer opt.Release()
+	}
 	warmup := WarmupSteps(o.Warmup, o.Steps)
-	for s := range data.Steps(o.Steps) {
+	for s := range data.steps(opt.step, o.Steps) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

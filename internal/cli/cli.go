@@ -20,6 +20,7 @@ import (
 type env struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	disk           disk
 }
 
 // warn prints a message that does not end the command.
@@ -32,6 +33,8 @@ const (
 	exitDone   = 0
 	exitFailed = 1 // the job was not done
 	exitUsage  = 2 // the command line was wrong
+
+	exitSignal = 128 // and the number of the signal that ended it
 )
 
 // usageError is a command line that is wrong in itself: usage text follows it.
@@ -43,25 +46,55 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // exit status. Results go to stdout; progress, messages and a last line that
 // says what went wrong go to stderr.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	// The first signal lets a command tidy up; a second one ends it at once.
-	context.AfterFunc(ctx, stop)
+	return execute(&env{stdin: stdin, stdout: stdout, stderr: stderr}, args)
+}
 
-	root := newRoot(&env{stdin, stdout, stderr})
+func execute(e *env, args []string) int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		select {
+		case s := <-signals:
+			// The first signal lets a command tidy up; a second one ends it at once.
+			signal.Stop(signals)
+			cancel(&interrupted{s})
+		case <-ctx.Done():
+		}
+	}()
+
+	root := newRoot(e)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
+	status := exitFailed
 	message := oneLine(err)
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if by, ok := errors.AsType[*interrupted](context.Cause(ctx)); ok && errors.Is(err, context.Canceled) {
 		message = strings.ReplaceAll(message, context.Canceled.Error(), "interrupted")
+		status = by.status()
 	}
-	fmt.Fprintln(stderr, cmd.CommandPath()+": "+message)
+	fmt.Fprintln(e.stderr, cmd.CommandPath()+": "+message)
 	if _, ok := errors.AsType[usageError](err); ok {
-		fmt.Fprint(stderr, "\n"+cmd.UsageString())
+		fmt.Fprint(e.stderr, "\n"+cmd.UsageString())
 		return exitUsage
+	}
+	return status
+}
+
+// interrupted is a signal that ended a command.
+type interrupted struct{ by os.Signal }
+
+func (i *interrupted) Error() string { return i.by.String() }
+
+// status is what a shell says of a command that the signal ended: 130 for an
+// interrupt, 143 for SIGTERM.
+func (i *interrupted) status() int {
+	if s, ok := i.by.(syscall.Signal); ok {
+		return exitSignal + int(s)
 	}
 	return exitFailed
 }

@@ -415,38 +415,29 @@ func poison(t *testing.T, path string) {
 	}
 }
 
-// A run that goes wrong leaves --out alone and keeps the last good state.
+// A run that goes wrong leaves what --out holds alone and keeps the last good
+// state.
 func TestFinetuneKeepsLastGoodState(t *testing.T) {
 	dir := t.TempDir()
 	plant(t, dir, map[string]string{"d.jsonl": `{"input_ids": [1,2,3,4,5,6]}`, "out/adapter_config.json": "old"})
 	out := filepath.Join(dir, "out")
-	m := finetuneThatFails{out: out, data: dir + "/d.jsonl"}
-	r := m.run(t)
-	r.stdout = ""
-	r.failed(t, fmt.Sprintf("the state after step 3 is in %q", out+".step-3"))
-	if got := names(t, out); got != "adapter_config.json" {
-		t.Errorf("--out holds %s", got)
-	}
-	if got := names(t, out+".step-3"); got != "adapter_config.json adapter_model.safetensors" {
-		t.Errorf("the kept state holds %s", got)
-	}
-	inspectJSON(t, out+".step-3")
-	if got := names(t, dir); got != "d.jsonl out out.step-3" {
-		t.Errorf("the folder holds %s", got)
-	}
-}
-
-// finetuneThatFails is a run whose output cannot be written any more after two
-// steps.
-type finetuneThatFails struct{ out, data string }
-
-func (f finetuneThatFails) run(t *testing.T) result {
-	t.Helper()
+	args := []string{"finetune", "--json", "--model", testdata + "/llama/mha", "--data", dir + "/d.jsonl", "--out", out, "--steps", "5"}
 	var stderr strings.Builder
 	// The third step's line cannot be written, but the step is done.
-	code := Main([]string{"finetune", "--json", "--model", testdata + "/llama/mha", "--data", f.data, "--out", f.out, "--steps", "5"},
-		strings.NewReader(""), &failAfter{n: 2}, &stderr)
-	return result{code, "", stderr.String()}
+	code := Main(args, strings.NewReader(""), &failAfter{n: 2}, &stderr)
+	result{code, "", stderr.String()}.failed(t, fmt.Sprintf("the last good state is in %q", out+"/checkpoint-3"))
+	if got := names(t, out); got != "adapter_config.json checkpoint-3" {
+		t.Errorf("--out holds %s", got)
+	}
+	if got := names(t, out+"/checkpoint-3"); got != "adapter_config.json adapter_model.safetensors optimizer.safetensors trainer_state.json" {
+		t.Errorf("the kept state holds %s", got)
+	}
+	inspectJSON(t, out+"/checkpoint-3")
+	if got := names(t, dir); got != "d.jsonl out" {
+		t.Errorf("the folder holds %s", got)
+	}
+	// A fresh run does not mix its checkpoints with those of that one.
+	tenonCmd(t, args...).failed(t, out, "holds checkpoint-3 of a run that is not finished", "--resume")
 }
 
 // failAfter is a writer that fails after n writes.

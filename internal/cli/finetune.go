@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -28,7 +29,13 @@ type finetune struct {
 	targets         string
 	exclude         string
 	layers          string
+	ranks, alphas   []string
+	save            string
 	initAdapter     string
+	pack            bool
+	saveEvery       int
+	saveTotal       int
+	resume          string
 	steps, epochs   int
 	loader          train.Loader
 	noShuffle       bool
@@ -36,6 +43,10 @@ type finetune struct {
 	schedule        string
 	options         train.Options
 	json            bool
+
+	dir  *outDir     // --out
+	from *checkpoint // what --resume names
+	k    checkpoints
 }
 
 func newFinetune(e *env) *cobra.Command {
@@ -48,6 +59,11 @@ write a PEFT adapter (--method lora) or a Hugging Face checkpoint (--method full
 with a curve of the loss, loss.png. The folder --out is replaced as a whole when
 the new one is complete.
 
+With --save-every the state of the run is put into OUT/checkpoint-N now and then,
+and in any case when it is interrupted or goes wrong. --resume goes on from there,
+under the same options, which need not be given again, to the result that the run
+would have had.
+
 The data is JSONL, each line one of
   {"text": …}                        loss on all tokens
   {"prompt": …, "completion": …}     loss on the completion
@@ -55,9 +71,16 @@ The data is JSONL, each line one of
   {"input_ids": […], "labels": […]}  tokenised already, -100 is no loss`,
 		Example: `  tenon finetune --model SmolLM2.gguf --data train.jsonl --out my-adapter --steps 100
   tenon finetune --model model --data train.jsonl --eval held-out.jsonl --out my-adapter \
-    --targets all-linear --rank 16 --alpha 32 --batch 4 --accumulate 2 --epochs 3 --schedule cosine --warmup 10`,
+    --targets all-linear --rank 16 --alpha 32 --batch 4 --accumulate 2 --epochs 3 --schedule cosine --warmup 10 --save-every 50
+  tenon finetune --resume my-adapter`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if c.resume != "" {
+				if err := c.takeUp(cmd, e); err != nil {
+					return err
+				}
+				defer c.dir.discard()
+			}
 			if err := c.check(cmd, e); err != nil {
 				return err
 			}
@@ -74,6 +97,10 @@ The data is JSONL, each line one of
 	f.StringVar(&c.targets, "targets", "", "layers to adapt: q_proj,v_proj or all-linear or re:REGEX (default: PEFT's for the model)")
 	f.StringVar(&c.exclude, "exclude", "", "layers to leave out: names or re:REGEX")
 	f.StringVar(&c.layers, "layers", "", "adapt only the blocks of these numbers: 0,1")
+	f.StringArrayVar(&c.ranks, "rank-pattern", nil, "REGEX=R: another rank for layers whose name ends so; may be given several times, the first that matches holds")
+	f.StringArrayVar(&c.alphas, "alpha-pattern", nil, "REGEX=A: likewise another alpha")
+	f.StringVar(&c.save, "modules-to-save", "", "modules to train whole beside the adapter: lm_head,embed_tokens")
+	f.StringVar(&c.lora.Bias, "bias", "none", "biases of the model to train: none, all, or lora_only: those of adapted layers")
 	f.StringVar(&c.initAdapter, "init-adapter", "", "go on training this adapter, under its own configuration")
 	f.Float64Var(&c.lora.Dropout, "dropout", 0, "dropout on the adapter's input")
 	f.BoolVar(&c.lora.RSLoRA, "rslora", false, "multiply by alpha/√rank instead of alpha/rank")
@@ -82,6 +109,7 @@ The data is JSONL, each line one of
 	f.IntVar(&c.loader.Batch, "batch", 1, "lines of a batch")
 	f.IntVar(&c.loader.Accumulate, "accumulate", 1, "batches of a step")
 	f.IntVar(&c.seq, "seq", 512, "cut longer lines at so many tokens")
+	f.BoolVar(&c.pack, "pack", false, "let lines share rows of up to --seq tokens; they do not see each other")
 	f.Float64Var(&c.options.LR, "lr", 2e-4, "learning rate at its highest")
 	f.StringVar(&c.schedule, "schedule", "constant", "of the learning rate: constant, linear or cosine")
 	f.Float64Var(&c.options.Warmup, "warmup", 0, "steps in which the rate rises from 0; below 1, the share of all steps")
@@ -91,6 +119,9 @@ The data is JSONL, each line one of
 	f.BoolVar(&c.noShuffle, "no-shuffle", false, "take the lines in the file's order, from the top again at its end")
 	f.StringVar(&c.eval, "eval", "", "JSONL file to measure the loss on, before, during and after training")
 	f.BoolVar(&c.options.Recompute, "recompute", false, "keep less for the backward pass and compute it again: less memory, more time")
+	f.IntVar(&c.saveEvery, "save-every", 0, "save the state every so many steps in OUT/checkpoint-N; 0: only when interrupted")
+	f.IntVar(&c.saveTotal, "save-total", 0, "keep only so many of the newest checkpoints; 0 keeps all")
+	f.StringVar(&c.resume, "resume", "", "go on with an interrupted run: its OUT, or a checkpoint in it")
 	f.BoolVar(&c.json, "json", false, "print one JSON object a step, and one at the end")
 	return cmd
 }
@@ -117,6 +148,7 @@ func (c *finetune) check(cmd *cobra.Command, e *env) error {
 		positive("batch", c.loader.Batch), positive("accumulate", c.loader.Accumulate), positive("seq", c.seq),
 		number("lr", c.options.LR), number("warmup", c.options.Warmup),
 		number("weight-decay", c.options.WeightDecay), number("clip", c.options.Clip),
+		number("save-every", float64(c.saveEvery)), number("save-total", float64(c.saveTotal)),
 	)
 	switch {
 	case given("steps") && given("epochs"):
@@ -149,6 +181,15 @@ func (c *finetune) check(cmd *cobra.Command, e *env) error {
 			c.lora.Layers = append(c.lora.Layers, n)
 		}
 	}
+	var bad error
+	c.lora.Ranks, bad = parsePatterns("rank-pattern", c.ranks)
+	err = errors.Join(err, bad)
+	c.lora.Alphas, bad = parsePatterns("alpha-pattern", c.alphas)
+	err = errors.Join(err, bad)
+	c.lora.Save = lora.ParseNames(c.save).List
+	if c.save != "" && len(c.lora.Save) == 0 {
+		err = errors.Join(err, usagef("--modules-to-save is %q, want names such as lm_head", c.save))
+	}
 	if bad := c.lora.Check(); bad != nil {
 		err = errors.Join(err, usageError{bad})
 	}
@@ -156,20 +197,52 @@ func (c *finetune) check(cmd *cobra.Command, e *env) error {
 		return err
 	}
 
-	unused, why := []string{"rank", "alpha", "targets", "exclude", "layers", "dropout", "rslora"}, ""
-	switch {
-	case c.method == "full":
-		why = "--method full trains all weights"
-	case c.initAdapter != "":
-		why = "--init-adapter has its own configuration"
-	}
-	for _, f := range unused {
-		if why != "" && given(f) {
-			e.warn("--%s is not used: %s", f, why)
+	if why := c.whyUnused(); why != "" && c.from == nil {
+		for _, f := range ofAdapter {
+			if given(f) {
+				e.warn("--%s is not used: %s", f, why)
+			}
 		}
 	}
 	c.loader.Shuffle, c.loader.Seed = !c.noShuffle, c.options.Seed
+	if c.pack {
+		c.loader.Pack = c.seq
+	}
 	return nil
+}
+
+// ofAdapter are the flags of a new adapter.
+var ofAdapter = []string{
+	"rank", "alpha", "targets", "exclude", "layers", "rank-pattern", "alpha-pattern", "modules-to-save", "bias", "dropout", "rslora",
+}
+
+// whyUnused says why no flag of a new adapter is used, "" if they are.
+func (c *finetune) whyUnused() string {
+	switch {
+	case c.method == "full":
+		return "--method full trains all weights"
+	case c.initAdapter != "":
+		return "--init-adapter has its own configuration"
+	}
+	return ""
+}
+
+// parsePatterns reads what a flag was given: patterns with their numbers, which
+// stand behind the last =.
+func parsePatterns(flag string, list []string) (lora.Patterns, error) {
+	var out lora.Patterns
+	for _, s := range list {
+		at := strings.LastIndexByte(s, '=')
+		v, err := strconv.ParseFloat(strings.TrimSpace(s[at+1:]), 64)
+		switch {
+		case at < 1 || err != nil:
+			return nil, usagef("--%s is %q, want REGEX=NUMBER", flag, s)
+		case slices.ContainsFunc(out, func(p lora.Pattern) bool { return p.Regex == s[:at] }):
+			return nil, usagef("--%s has %q twice", flag, s[:at])
+		}
+		out = append(out, lora.Pattern{Regex: s[:at], Value: v})
+	}
+	return out, nil
 }
 
 // finished is the last line of `finetune --json`.
@@ -186,13 +259,23 @@ type finished struct {
 }
 
 func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
-	dir, err := newOutDir(c.out, e.warn,
-		input{flag: "model", path: c.model}, input{flag: "data", path: c.data}, input{flag: "eval", path: c.eval},
-		input{flag: "init-adapter", path: c.initAdapter, replaced: true})
-	if err != nil {
+	reads := []input{
+		{flag: "model", path: c.model}, {flag: "data", path: c.data}, {flag: "eval", path: c.eval},
+		{flag: "init-adapter", path: c.initAdapter, replaced: true},
+	}
+	if c.dir != nil {
+		if err := c.dir.check(reads...); err != nil {
+			return err
+		}
+	} else if c.dir, err = newOutDir(c.out, e.warn, reads...); err != nil {
 		return err
 	}
-	defer dir.discard()
+	defer c.dir.discard()
+	c.dir.disk = e.disk
+	c.k = checkpoints{out: c.dir, most: c.saveTotal}
+	if err := c.k.open(c.from); err != nil {
+		return err
+	}
 	start := time.Now()
 	m, err := c.open(e)
 	if err != nil {
@@ -216,77 +299,166 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 	if err := c.loader.Check(c.options.Steps); err != nil {
 		return fmt.Errorf("%s: %w", c.data, err)
 	}
-	params, err := c.prepare(m)
-	if err != nil {
+	r := run{finetune: c, env: e, model: m, heldOut: heldOut}
+	if r.state, err = c.newState(cmd, m); err != nil {
 		return err
 	}
-	end := finished{Done: true, Out: c.out}
-	for _, p := range params {
-		end.Params += p.Value.T.Elems()
+	if err := r.prepare(); err != nil {
+		return err
 	}
-
-	var losses, evals []lossPoint
-	measure := func(step int) error {
-		if heldOut == nil {
-			return nil
-		}
-		r, err := m.evaluate(cmd.Context(), c.eval, heldOut)
-		if err != nil {
+	opt := train.NewAdamW(r.params, c.options.WeightDecay)
+	defer opt.Release()
+	c.options.Optimizer = opt
+	if c.from != nil {
+		if err := opt.Load(filepath.Join(c.from.dir, train.OptimizerFile)); err != nil {
 			return err
 		}
-		evals, end.Eval = append(evals, lossPoint{step, r.Loss}), &r
-		return nil
 	}
-	if err := measure(0); err != nil {
+
+	if err := r.train(cmd.Context()); err != nil {
+		return r.stopped(cmd, fmt.Errorf("%s: %s: %w", c.model, c.data, err))
+	}
+	if err := r.finish(); err != nil {
+		if last := c.k.last(); last != "" {
+			err = fmt.Errorf("%w; the last good state is in %q", err, last)
+		}
 		return err
 	}
-	bar := newProgress(e.stderr, c.options.Steps, c.json)
+
+	end := finished{Done: true, Out: c.out, Steps: r.state.Step, Loss: r.state.History[r.state.Step-1].Loss, Seconds: time.Since(start).Seconds(), RSS: rssBytes()}
+	for _, p := range r.params {
+		end.Params += p.Value.T.Elems()
+	}
+	for _, s := range r.state.History {
+		end.Tokens += s.Tokens
+	}
+	held := ""
+	if n := len(r.state.Evals); n > 0 {
+		end.Eval = &r.state.Evals[n-1].Result
+		held = fmt.Sprintf(", held out %.4f (was %.4f)", end.Eval.Loss, r.state.Evals[0].Loss)
+	}
+	if c.json {
+		return writeJSON(e.stdout, end)
+	}
+	_, err = fmt.Fprintf(e.stdout, "%d steps in %s: loss %.4f (was %.4f)%s; %d parameters trained; written to %q\n",
+		end.Steps, time.Since(start).Round(100*time.Millisecond), end.Loss, r.state.History[0].Loss, held, end.Params, c.out)
+	return err
+}
+
+// run is a training run under way.
+type run struct {
+	*finetune
+	*env
+	*model
+	heldOut []train.Example
+	params  []train.Param
+	state   train.State
+}
+
+// train takes the steps that are left.
+func (r *run) train(ctx context.Context) error {
+	if err := r.measure(ctx); err != nil {
+		return err
+	}
+	bar := newProgress(r.stderr, r.state.Step, r.options.Steps, r.finetune.json)
 	defer bar.close()
-	every := max(1, (c.options.Steps+evaluations-1)/evaluations)
-	err = train.Run(cmd.Context(), m.LM, m.Device, params, &c.loader, c.options, func(r train.Report) error {
-		losses = append(losses, lossPoint{r.Step, r.Loss})
-		end.Steps, end.Loss, end.Tokens = r.Step, r.Loss, end.Tokens+r.Tokens
-		s := stepReport{Report: r, RSS: rssBytes()}
-		if c.json {
-			if err := writeJSON(e.stdout, s); err != nil {
+	perEpoch := r.loader.StepsPerEpoch()
+	return train.Run(ctx, r.LM, r.Device, r.params, &r.loader, r.options, func(rep train.Report) error {
+		r.state.Step, r.state.Epoch = rep.Step, float64(rep.Step)/float64(perEpoch)
+		r.state.History = append(r.state.History, rep)
+		s := stepReport{Report: rep, RSS: rssBytes()}
+		if r.finetune.json {
+			if err := writeJSON(r.stdout, s); err != nil {
 				return err
 			}
 		}
 		bar.step(s)
-		if r.Step%every == 0 || r.Step == c.options.Steps {
-			return measure(r.Step)
+		if err := r.measure(ctx); err != nil {
+			return err
+		}
+		if r.saveEvery > 0 && (rep.Step%r.saveEvery == 0 || rep.Step == r.options.Steps) {
+			return r.checkpoint()
 		}
 		return nil
 	})
-	bar.close()
-	if err != nil {
-		return c.keepLast(m, params, end.Steps, fmt.Errorf("%s: %s: %w", c.model, c.data, err), e)
-	}
-
-	if err := c.save(m, params, dir.dir(), e); err != nil {
-		return err
-	}
-	if err := lossPlot(filepath.Join(dir.dir(), "loss.png"), losses, evals); err != nil {
-		return err
-	}
-	if err := dir.commit(); err != nil {
-		return err
-	}
-	end.Seconds, end.RSS = time.Since(start).Seconds(), rssBytes()
-	if c.json {
-		return writeJSON(e.stdout, end)
-	}
-	held := ""
-	if end.Eval != nil {
-		held = fmt.Sprintf(", held out %.4f (was %.4f)", end.Eval.Loss, evals[0].Loss)
-	}
-	_, err = fmt.Fprintf(e.stdout, "%d steps in %s: loss %.4f (was %.4f)%s; %d parameters trained; written to %q\n",
-		end.Steps, time.Since(start).Round(100*time.Millisecond), end.Loss, losses[0].Loss, held, end.Params, c.out)
-	return err
 }
 
 // evaluations is how often the held-out loss is measured during a run.
 const evaluations = 10
+
+// measure measures the held-out loss, if that is due after the steps taken.
+func (r *run) measure(ctx context.Context) error {
+	every := max(1, (r.options.Steps+evaluations-1)/evaluations)
+	step, n := r.state.Step, len(r.state.Evals)
+	if r.heldOut == nil || step%every != 0 && step != r.options.Steps || n > 0 && r.state.Evals[n-1].Step == step {
+		return nil
+	}
+	result, err := r.evaluate(ctx, r.eval, r.heldOut)
+	if err != nil {
+		return err
+	}
+	r.state.Evals = append(r.state.Evals, train.Evaluation{Step: step, Result: result})
+	return nil
+}
+
+// checkpoint saves the state after the last step.
+func (r *run) checkpoint() error {
+	return r.k.save(r.state.Step, func(dir string) error {
+		if err := r.write(dir, func(string, ...any) {}); err != nil {
+			return err
+		}
+		return train.SaveState(dir, r.state, r.options.Optimizer)
+	})
+}
+
+// stopped saves the last good state of a run that came to no good end, and adds to
+// the error where it lies.
+func (r *run) stopped(cmd *cobra.Command, err error) error {
+	path := r.k.path(r.state.Step)
+	if _, failed := os.Stat(filepath.Join(r.dir.final, checkpointName(r.state.Step))); failed != nil || !r.k.mine {
+		if r.state.Step == 0 || r.state.Step != r.options.Optimizer.Steps() {
+			return err
+		}
+		if _, ok := errors.AsType[*saveError](err); ok { // no use to try again
+			path = r.k.last()
+		} else if failed := r.checkpoint(); failed != nil {
+			err = fmt.Errorf("%w; %w", err, failed)
+			path = r.k.last()
+		}
+	}
+	switch {
+	case path == "":
+		return fmt.Errorf("%w; no state could be saved", err)
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("%w; the state is in %q; go on by: %s", err, path, r.resumeCommand(cmd))
+	}
+	return fmt.Errorf("%w; the last good state is in %q", err, path)
+}
+
+// finish writes the result and puts it in its place.
+func (r *run) finish() error {
+	dir := r.dir.dir()
+	if err := r.dir.disk.may("write", dir); err != nil {
+		return err
+	}
+	if err := r.write(dir, r.warn); err != nil {
+		return err
+	}
+	var losses, evals []lossPoint
+	for _, s := range r.state.History {
+		losses = append(losses, lossPoint{s.Step, s.Loss})
+	}
+	for _, s := range r.state.Evals {
+		evals = append(evals, lossPoint{s.Step, s.Loss})
+	}
+	if err := lossPlot(filepath.Join(dir, "loss.png"), losses, evals); err != nil {
+		return err
+	}
+	if err := r.k.carry(); err != nil {
+		return err
+	}
+	return r.dir.commit()
+}
 
 // warnUntrained tells of lines that cutting has left nothing to learn from.
 func (c *finetune) warnUntrained(e *env) {
@@ -304,67 +476,48 @@ func (c *finetune) warnUntrained(e *env) {
 }
 
 // prepare makes or loads what is trained.
-func (c *finetune) prepare(m *model) ([]train.Param, error) {
-	var params []train.Param
-	if c.method == "full" {
-		for name, p := range nn.Params(m.LM) {
-			params = append(params, train.Param{Name: name, Value: p})
+func (r *run) prepare() error {
+	if r.method == "full" {
+		for name, p := range nn.Params(r.LM) {
+			r.params = append(r.params, train.Param{Name: name, Value: p})
 		}
-		return params, nil
+		if r.from != nil {
+			return r.LoadWeights(r.from.dir)
+		}
+		return nil
 	}
 	var err error
-	if c.initAdapter != "" {
-		m.adapter, err = lora.Load(m.LM, adapterName, c.initAdapter, m.Device)
-	} else {
-		if c.lora.Targets.None() {
-			c.lora.Targets.List = lora.DefaultTargets(m.LM.Family())
+	switch {
+	case r.from != nil:
+		r.adapter, err = lora.Load(r.LM, adapterName, r.from.dir, r.Device)
+	case r.initAdapter != "":
+		r.adapter, err = lora.Load(r.LM, adapterName, r.initAdapter, r.Device)
+	default:
+		if r.lora.Targets.None() {
+			r.lora.Targets.List = lora.DefaultTargets(r.LM.Family())
 		}
-		c.lora.BaseModel = c.model
-		m.adapter, err = lora.New(m.LM, adapterName, c.lora, c.options.Seed, m.Device)
+		r.lora.BaseModel = r.finetune.model
+		r.adapter, err = lora.New(r.LM, adapterName, r.lora, r.options.Seed, r.Device)
 	}
 	if err != nil {
-		return nil, err
-	}
-	c.options.Adapter = m.active()
-	for name, p := range m.adapter.Params() {
-		params = append(params, train.Param{Name: name, Value: p})
-	}
-	return params, nil
-}
-
-// save writes what was trained into a folder.
-func (c *finetune) save(m *model, params []train.Param, dir string, e *env) error {
-	for _, p := range params {
-		if !tensor.Finite(p.Value.T.F32()) {
-			return fmt.Errorf("%s: tensor %q is not finite after training: lower --lr", c.model, p.Name)
-		}
-	}
-	if c.method == "full" {
-		return m.SaveCheckpoint(dir, "f32", e.warn)
-	}
-	return m.adapter.Save(dir)
-}
-
-// keepLast saves what was trained up to the last good step beside --out, which
-// stays as it is, and adds to the error where that lies.
-func (c *finetune) keepLast(m *model, params []train.Param, steps int, err error, e *env) error {
-	if steps == 0 || slices.ContainsFunc(params, func(p train.Param) bool { return !tensor.Finite(p.Value.T.F32()) }) {
 		return err
 	}
-	path := fmt.Sprintf("%s.step-%d", filepath.Clean(c.out), steps)
-	if _, exists := os.Lstat(path); exists == nil {
-		return fmt.Errorf("%w; the state after step %d is not kept: %q exists", err, steps, path)
+	r.options.Adapter = r.active()
+	for name, p := range r.adapter.Params() {
+		r.params = append(r.params, train.Param{Name: name, Value: p})
 	}
-	dir, failed := newOutDir(path, e.warn)
-	if failed != nil {
-		return errors.Join(err, failed)
+	return nil
+}
+
+// write writes what was trained into a folder.
+func (r *run) write(dir string, warn func(string, ...any)) error {
+	for _, p := range r.params {
+		if !tensor.Finite(p.Value.T.F32()) {
+			return fmt.Errorf("%s: tensor %q is not finite after step %d: lower --lr", r.Path, p.Name, r.state.Step)
+		}
 	}
-	defer dir.discard()
-	if failed := c.save(m, params, dir.dir(), e); failed != nil {
-		return errors.Join(err, failed)
+	if r.method == "full" {
+		return r.SaveCheckpoint(dir, "f32", warn)
 	}
-	if failed := dir.commit(); failed != nil {
-		return errors.Join(err, failed)
-	}
-	return fmt.Errorf("%w; the state after step %d is in %q", err, steps, path)
+	return r.adapter.Save(dir)
 }

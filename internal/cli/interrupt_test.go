@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,38 +11,78 @@ import (
 	"testing"
 )
 
-// An interrupted run says so, keeps what it has trained beside --out, and
-// leaves --out alone.
+// An interrupted run finishes its step, saves its state, leaves what --out held
+// alone and says how to go on. What it says works, and leads to the result that
+// the run would have had.
 func TestInterrupt(t *testing.T) {
-	dir := t.TempDir()
-	plant(t, dir, map[string]string{"d.jsonl": `{"input_ids": [1,2,3,4,5,6]}`, "out/adapter_config.json": "old"})
-	out := filepath.Join(dir, "out")
-	var stderr strings.Builder
-	code := Main([]string{"finetune", "--json", "--model", testdata + "/llama/mha", "--data", dir + "/d.jsonl", "--out", out, "--steps", "1000000"},
-		strings.NewReader(""), &interrupting{n: 3}, &stderr)
-	result{code, "", stderr.String()}.failed(t, "interrupted; the state after step")
-	if got := tree(t, out); len(got) != 1 || got["adapter_config.json"] != "old" {
-		t.Errorf("--out holds %v", got)
-	}
-	kept, err := filepath.Glob(out + ".step-*")
-	if err != nil || len(kept) != 1 {
-		t.Fatalf("kept %v, %v", kept, err)
-	}
-	inspectJSON(t, kept[0])
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 3 {
-		t.Errorf("the folder holds %v, %v", entries, err)
+	dir := filepath.Join(t.TempDir(), "it's")
+	plant(t, dir, map[string]string{"d.jsonl": `{"input_ids": [1,2,3,4,5,6]}`})
+	args := []string{"finetune", "--model", testdata + "/llama/mha", "--data", dir + "/d.jsonl", "--steps", "2000", "--lr", "1e-3", "--json", "--rank-pattern", "q_proj=3"}
+	done(t, append(args, "--out", dir+"/whole")...)
+	want := tree(t, dir+"/whole")
+	for signal, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+		out := filepath.Join(dir, fmt.Sprint("out", code))
+		plant(t, dir, map[string]string{filepath.Base(out) + "/adapter_config.json": "old"})
+		var stderr strings.Builder
+		got := Main(append(args, "--out", out), strings.NewReader(""), &signalling{n: 3, signal: signal}, &stderr)
+		message, command, ok := strings.Cut(strings.TrimSpace(stderr.String()), "go on by: ")
+		if got != code || !ok || strings.Count(stderr.String(), "\n") != 1 || !strings.Contains(message, "interrupted; the state is in") {
+			t.Fatalf("status %d, stderr %q", got, stderr.String())
+		}
+		held := tree(t, out)
+		if held["adapter_config.json"] != "old" || len(held) != 6 {
+			t.Errorf("--out holds %v", held)
+		}
+		if entries := names(t, dir); strings.Contains(entries, ".tmp") || strings.Contains(entries, ".lock") {
+			t.Errorf("the folder holds %s", entries)
+		}
+		words := shellWords(command)
+		if words[0] != "tenon" {
+			t.Fatalf("the command is %q", words)
+		}
+		done(t, words[1:]...)
+		for name, content := range want {
+			if got := tree(t, out)[name]; got != content {
+				t.Errorf("%v: %s is another than of a run that was not interrupted", signal, name)
+			}
+		}
 	}
 }
 
-// interrupting is a writer that sends this process an interrupt at the n-th
-// write.
-type interrupting struct{ n int }
+// signalling is a writer that sends this process a signal at the n-th write.
+type signalling struct {
+	n      int
+	signal syscall.Signal
+}
 
-func (w *interrupting) Write(p []byte) (int, error) {
+func (w *signalling) Write(p []byte) (int, error) {
 	if w.n--; w.n == 0 {
-		if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
+		if err := syscall.Kill(os.Getpid(), w.signal); err != nil {
 			return 0, err
 		}
 	}
 	return len(p), nil
+}
+
+// shellWords splits a command line as a shell does, as far as it has words and
+// single quotes.
+func shellWords(line string) []string {
+	var words []string
+	var word strings.Builder
+	quoted := false
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '\'':
+			quoted = !quoted
+		case c == '\\' && !quoted:
+			i++
+			word.WriteByte(line[i])
+		case c == ' ' && !quoted:
+			words = append(words, word.String())
+			word.Reset()
+		default:
+			word.WriteByte(c)
+		}
+	}
+	return append(words, word.String())
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,14 +14,65 @@ import (
 // outDir is the folder that a command leaves. Everything is written into a
 // hidden folder beside it; commit puts that in its place in one step, so that
 // at any moment the place holds either all of the old content or all of the
-// new, and discard leaves no trace.
+// new, and discard leaves no trace. While one process has it no other gets it.
 type outDir struct {
-	given string   // as the user spelled it
-	final string   // absolute, symbolic links resolved
-	temp  string   // beside final; empty once committed or discarded
-	made  []string // parent folders made for it, outermost first
-	warn  func(format string, args ...any)
+	given  string   // as the user spelled it
+	final  string   // absolute, symbolic links resolved
+	temp   string   // beside final; empty once committed or discarded
+	made   []string // parent folders made for it, outermost first
+	unlock func()   // nil once committed or discarded
+	disk   disk
+	warn   func(format string, args ...any)
 }
+
+// disk is what puts files and folders in their place. A test has before fail.
+type disk struct {
+	before func(operation, path string) error // nil: nothing
+}
+
+func (d disk) may(operation, path string) error {
+	if d.before == nil {
+		return nil
+	}
+	return d.before(operation, path)
+}
+
+// sync writes a file or folder through to the disk.
+func (d disk) sync(path string) error {
+	if err := d.may("sync", path); err != nil {
+		return err
+	}
+	return syncPath(path)
+}
+
+// syncTree writes a folder's files, and the folder itself, through to the disk.
+func (d disk) syncTree(root string) error {
+	return filepath.WalkDir(root, func(p string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return d.sync(p)
+	})
+}
+
+// rename moves a file or folder to a name that is free.
+func (d disk) rename(from, to string) error {
+	if err := d.may("rename", to); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+// exchange swaps two folders.
+func (d disk) exchange(a, b string) error {
+	if err := d.may("exchange", b); err != nil {
+		return err
+	}
+	return exchange(a, b)
+}
+
+// errLocked is that another process has a lock.
+var errLocked = errors.New("locked")
 
 // input is a path that the command reads.
 type input struct {
@@ -34,7 +84,8 @@ type input struct {
 
 // newOutDir checks that given is a place where replacing a folder harms
 // nothing, and makes the folder to write into. It does so before any work, so
-// that a wrong --out costs no training run.
+// that a wrong --out costs no training run. What an earlier process left beside
+// the folder when it was killed is cleared away.
 func newOutDir(given string, warn func(format string, args ...any), reads ...input) (*outDir, error) {
 	o := &outDir{given: given, warn: warn}
 	fail := func(format string, args ...any) (*outDir, error) {
@@ -87,19 +138,8 @@ func newOutDir(given string, warn func(format string, args ...any), reads ...inp
 			return fail("is a mount point, which cannot be replaced: name a folder in it")
 		}
 	}
-	for _, r := range reads {
-		if r.path == "" {
-			continue
-		}
-		if same(o.final, r.path) {
-			if r.replaced {
-				continue
-			}
-			return fail("is what --%s reads", r.flag)
-		}
-		if holds(o.final, r.path) {
-			return fail("holds %q, which --%s reads", r.path, r.flag)
-		}
+	if err := o.check(reads...); err != nil {
+		return nil, err
 	}
 
 	for p := parent; ; p = filepath.Dir(p) {
@@ -112,20 +152,57 @@ func newOutDir(given string, warn func(format string, args ...any), reads ...inp
 		o.discard()
 		return fail("%w", plain(err))
 	}
-	// Not os.MkdirTemp: the folder shall have the permissions that the umask gives.
-	for try := 0; ; try++ {
-		o.temp = filepath.Join(parent, fmt.Sprintf(".%s.%08x.tmp", filepath.Base(o.final), rand.Uint32()))
-		err := os.Mkdir(o.temp, 0o777)
-		if err == nil {
-			break
-		}
-		o.temp = ""
-		if !errors.Is(err, fs.ErrExist) || try == 100 {
+	hidden := filepath.Join(parent, "."+filepath.Base(o.final))
+	switch o.unlock, err = lock(hidden + ".lock"); {
+	case errors.Is(err, errLocked):
+		o.discard()
+		return fail("another run is writing it")
+	case err != nil:
+		o.discard()
+		return fail("cannot write beside it: %w", plain(err))
+	}
+	// Where folders cannot be exchanged in one step, the old one may lie aside.
+	aside := hidden + ".tmp" + asideSuffix
+	if _, err := os.Lstat(o.final); errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(aside, o.final); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			o.discard()
-			return fail("cannot write beside it: %w", plain(err))
+			return fail("%w", plain(err))
 		}
 	}
+	for _, left := range []string{aside, hidden + ".tmp"} {
+		if _, err := os.Lstat(left); err == nil {
+			if err := o.clear(left); err != nil {
+				o.discard()
+				return nil, err
+			}
+		}
+	}
+	// Not os.MkdirTemp: the folder shall have the permissions that the umask gives.
+	if err := os.Mkdir(hidden+".tmp", 0o777); err != nil {
+		o.discard()
+		return fail("cannot write beside it: %w", plain(err))
+	}
+	o.temp = hidden + ".tmp"
 	return o, nil
+}
+
+// check refuses a place that is or holds what the command reads.
+func (o *outDir) check(reads ...input) error {
+	for _, r := range reads {
+		if r.path == "" {
+			continue
+		}
+		if same(o.final, r.path) {
+			if r.replaced {
+				continue
+			}
+			return fmt.Errorf("--out %q: is what --%s reads", o.given, r.flag)
+		}
+		if holds(o.final, r.path) {
+			return fmt.Errorf("--out %q: holds %q, which --%s reads", o.given, r.path, r.flag)
+		}
+	}
+	return nil
 }
 
 // dir is the folder to write into.
@@ -138,33 +215,46 @@ func (o *outDir) discard() {
 		os.RemoveAll(o.temp)
 		o.temp = ""
 	}
+	o.release()
 	for _, p := range slices.Backward(o.made) {
 		os.Remove(p) // only if nothing else came into it
 	}
 	o.made = nil
 }
 
+// release lets another process have the place.
+func (o *outDir) release() {
+	if o.unlock != nil {
+		o.unlock()
+		o.unlock = nil
+	}
+}
+
 // commit makes the written folder durable and puts it in the place of the old
 // one. If that fails, the old folder stays, and the error says where the new
 // one lies: a finished training run is not thrown away.
 func (o *outDir) commit() error {
+	defer o.release()
 	fail := func(err error) error {
 		o.made = nil
 		left := o.temp
 		o.temp = ""
+		if kept, failed := setAside(left, o.final, "new"); failed == nil {
+			left = kept
+		}
 		return fmt.Errorf("--out %q: cannot put the new folder in place: %w; it is complete in %q", o.given, plain(err), left)
 	}
-	if err := syncTree(o.temp); err != nil {
+	if err := o.disk.syncTree(o.temp); err != nil {
 		return fmt.Errorf("--out %q: %w", o.given, plain(err))
 	}
 	parent := filepath.Dir(o.final)
 	old, err := os.Stat(o.final)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.Rename(o.temp, o.final); err != nil {
+		if err := o.disk.rename(o.temp, o.final); err != nil {
 			return fail(err)
 		}
 		o.temp, o.made = "", nil
-		return syncPath(parent)
+		return o.disk.sync(parent)
 	}
 	if err != nil {
 		return fail(err)
@@ -175,17 +265,23 @@ func (o *outDir) commit() error {
 	if err := os.Chmod(o.temp, old.Mode().Perm()); err != nil {
 		return fail(err)
 	}
-	if err := exchange(o.temp, o.final); err != nil {
+	if err := o.disk.exchange(o.temp, o.final); err != nil {
 		return fail(err)
 	}
 	// From here the new folder is in place, and temp is the old one.
 	was := o.temp
 	o.temp, o.made = "", nil
-	if err := syncPath(parent); err != nil {
+	if err := o.disk.sync(parent); err != nil {
 		return err
 	}
-	if names := foreign(was); len(names) > 0 {
-		kept, err := setAside(was, o.final)
+	return o.clear(was)
+}
+
+// clear removes a folder that was replaced, or sets it aside if it holds what
+// tenon does not write.
+func (o *outDir) clear(was string) error {
+	if names := foreign(was, o.final); len(names) > 0 {
+		kept, err := setAside(was, o.final, "replaced")
 		if err != nil {
 			return fmt.Errorf("--out %q: the folder is replaced; its old content is in %q: %w", o.given, was, plain(err))
 		}
@@ -206,17 +302,18 @@ var known = []string{
 	"config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin",
 	"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
 	"vocab.json", "merges.txt", "chat_template.jinja", "README.md", "loss.png", "training_args.bin",
+	".*.tmp", // a file that was being written
 }
 
-// foreign returns the entries of a folder that are not known.
-func foreign(dir string) []string {
+// foreign returns the entries of a folder, replaced by final, that are not known.
+func foreign(dir, final string) []string {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return []string{dir}
 	}
 	var out []string
 	for _, e := range entries {
-		ok := e.Type().IsRegular() && slices.ContainsFunc(known, func(pattern string) bool {
+		ok := superseded(dir, final, e) || e.Type().IsRegular() && slices.ContainsFunc(known, func(pattern string) bool {
 			m, err := path.Match(pattern, e.Name())
 			return m && err == nil
 		})
@@ -227,10 +324,10 @@ func foreign(dir string) []string {
 	return out
 }
 
-// setAside gives a folder that was replaced a visible name beside its place.
-func setAside(was, final string) (string, error) {
+// setAside gives a folder that is not in its place a visible name beside it.
+func setAside(was, final, word string) (string, error) {
 	for n := 1; ; n++ {
-		kept := fmt.Sprintf("%s.replaced-%d", final, n)
+		kept := fmt.Sprintf("%s.%s-%d", final, word, n)
 		if _, err := os.Lstat(kept); errors.Is(err, fs.ErrNotExist) {
 			return kept, os.Rename(was, kept)
 		} else if err != nil {
@@ -239,11 +336,14 @@ func setAside(was, final string) (string, error) {
 	}
 }
 
+// asideSuffix is added to the name of a folder that is being replaced.
+const asideSuffix = ".old"
+
 // swapByRename exchanges two folders where the system cannot do it in one
 // step: for a moment b is missing, and if b cannot be filled the old one comes
 // back.
 func swapByRename(a, b string) error {
-	aside := a + ".old"
+	aside := a + asideSuffix
 	if err := os.Rename(b, aside); err != nil {
 		return err
 	}
@@ -251,16 +351,6 @@ func swapByRename(a, b string) error {
 		return errors.Join(err, os.Rename(aside, b))
 	}
 	return os.Rename(aside, a)
-}
-
-// syncTree writes a folder's files, and the folder itself, through to the disk.
-func syncTree(root string) error {
-	return filepath.WalkDir(root, func(p string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return syncPath(p)
-	})
 }
 
 // resolveParents resolves the symbolic links of a path's folders, of which the

@@ -271,16 +271,14 @@ func TestOutDirCommitFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	temp := o.dir()
-	plant(t, temp, map[string]string{"adapter_config.json": "new"})
+	plant(t, o.dir(), map[string]string{"adapter_config.json": "new"})
 	plant(t, dir, map[string]string{"out": "a file came in between"})
 	err = o.commit()
 	o.discard()
-	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("complete in %q", temp)) {
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("complete in %q", out+".new-1")) {
 		t.Errorf("got %v", err)
 	}
 	want := map[string]string{"out": "a file came in between"}
-	base := filepath.Base(temp)
-	want[base+"/"], want[base+"/adapter_config.json"] = "", "new"
+	want["out.new-1/"], want["out.new-1/adapter_config.json"] = "", "new"
 	wantTree(t, dir, want)
 }

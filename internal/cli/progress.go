@@ -24,6 +24,7 @@ type progress struct {
 	w     io.Writer
 	quiet bool // no lines
 	bar   *progressbar.ProgressBar
+	from  int // steps taken before
 	total int
 	start time.Time
 	last  time.Time // when the last line was written
@@ -39,10 +40,10 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// newProgress begins to show a run of so many steps. Quiet leaves out the lines,
+// newProgress begins to show a run from a step to the last. Quiet leaves out the lines,
 // where a machine reads what happens elsewhere.
-func newProgress(w io.Writer, total int, quiet bool) *progress {
-	p := &progress{w: w, quiet: quiet, total: total, start: time.Now(), now: time.Now}
+func newProgress(w io.Writer, from, total int, quiet bool) *progress {
+	p := &progress{w: w, quiet: quiet, from: from, total: total, start: time.Now(), now: time.Now}
 	if isTerminal(w) {
 		p.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(w),
@@ -67,11 +68,11 @@ func (p *progress) step(r stepReport) {
 		return
 	}
 	now := p.now()
-	if p.quiet || r.Step != 1 && r.Step != p.total && now.Sub(p.last) < lineEvery {
+	if p.quiet || r.Step != p.from+1 && r.Step != p.total && now.Sub(p.last) < lineEvery {
 		return
 	}
 	p.last = now
-	eta := time.Duration(float64(now.Sub(p.start)) / float64(r.Step) * float64(p.total-r.Step))
+	eta := time.Duration(float64(now.Sub(p.start)) / float64(r.Step-p.from) * float64(p.total-r.Step))
 	fmt.Fprintf(p.w, "step %d/%d · %s · %s left\n", r.Step, p.total, what, eta.Round(time.Second))
 }
 

@@ -16,7 +16,7 @@ import (
 
 func TestProgressLines(t *testing.T) {
 	var w bytes.Buffer
-	p := newProgress(&w, 100, false)
+	p := newProgress(&w, 0, 100, false)
 	clock := p.start
 	p.now = func() time.Time { return clock }
 	for i := 1; i <= 100; i++ {
@@ -26,7 +26,7 @@ func TestProgressLines(t *testing.T) {
 	p.close()
 	lines := strings.Split(strings.TrimSpace(w.String()), "\n")
 	var none bytes.Buffer
-	newProgress(&none, 1, true).step(stepReport{Report: train.Report{Step: 1}})
+	newProgress(&none, 0, 1, true).step(stepReport{Report: train.Report{Step: 1}})
 	if none.Len() > 0 {
 		t.Errorf("quiet, but wrote %q", none.String())
 	}

@@ -1,0 +1,182 @@
+package train
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon/tensor"
+)
+
+// StateFile and OptimizerFile are the names of the files that a checkpoint has
+// beside the weights.
+const (
+	StateFile     = "trainer_state.json"
+	OptimizerFile = "optimizer.safetensors"
+)
+
+// State is where a run stands. With the trained weights, which their owner saves,
+// and the optimizer's moments it is all that is needed to go on with the run as if
+// it had never stopped: the order of the data follows from seed and epoch, dropout
+// from seed and step. What the file shares with that of transformers' Trainer has
+// its names.
+type State struct {
+	Step  int     `json:"global_step"` // steps taken
+	Steps int     `json:"max_steps"`   // steps in all
+	Epoch float64 `json:"epoch"`       // times gone through the data
+
+	// Options are what the run was asked for, and Digests what it was given, in
+	// the words of who runs it: going on with others gives another result.
+	Options map[string][]string `json:"options,omitempty"`
+	Digests map[string]string   `json:"digests,omitempty"`
+
+	History []Report     `json:"log_history"`            // of all steps taken
+	Evals   []Evaluation `json:"eval_history,omitempty"` // on held-out data
+}
+
+// Evaluation is a measurement during a run.
+type Evaluation struct {
+	Step int `json:"step"` // after so many steps
+	Result
+}
+
+// SaveState writes a run's state and its optimizer's moments into a folder that
+// exists, beside the weights. The folder becomes a checkpoint that is there whole
+// or not at all if it is filled in under another name, synced, and renamed.
+func SaveState(dir string, s State, o *AdamW) error {
+	if s.Step != o.step || len(s.History) != s.Step {
+		return fmt.Errorf("%s: the state is of step %d with the reports of %d, the optimizer of step %d", dir, s.Step, len(s.History), o.step)
+	}
+	if err := o.Save(filepath.Join(dir, OptimizerFile)); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, StateFile)
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o666)
+}
+
+// ReadState reads what SaveState wrote but the moments, and checks that their
+// file is whole.
+func ReadState(dir string) (State, error) {
+	path := filepath.Join(dir, StateFile)
+	var s State
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, fmt.Errorf("%s: %w", path, err)
+	}
+	if s.Step < 1 || s.Step > s.Steps || len(s.History) != s.Step {
+		return s, fmt.Errorf("%s: global_step is %d of %d with %d entries in log_history, want 1 or more and as many entries", path, s.Step, s.Steps, len(s.History))
+	}
+	f, step, err := openMoments(filepath.Join(dir, OptimizerFile))
+	if err != nil {
+		return s, err
+	}
+	if err := f.Close(); err != nil {
+		return s, err
+	}
+	if step != s.Step {
+		return s, fmt.Errorf("%s: is of step %d, %s of step %d", filepath.Join(dir, OptimizerFile), step, StateFile, s.Step)
+	}
+	return s, nil
+}
+
+// The names of a parameter's moments in the file, as in PyTorch's optimizer.
+const (
+	momentM = ".exp_avg"
+	momentV = ".exp_avg_sq"
+)
+
+// Save writes the optimizer's moments and the number of steps taken into a
+// safetensors file: NAME.exp_avg and NAME.exp_avg_sq, F32, and "step" in the
+// metadata.
+func (o *AdamW) Save(path string) error {
+	var entries []safetensors.Entry
+	for i, p := range o.params {
+		shape := p.Value.T.Shape()
+		entries = append(entries,
+			safetensors.FromFloats(p.Name+momentM, tensor.F32, shape, o.m[i].F32s()),
+			safetensors.FromFloats(p.Name+momentV, tensor.F32, shape, o.v[i].F32s()))
+	}
+	return safetensors.Write(path, entries, map[string]string{"format": "pt", "step": strconv.Itoa(o.step)})
+}
+
+// Load takes moments and the number of steps from a file that Save wrote for the
+// same parameters. Tensors that are missing, too many or misshapen are reported
+// together, and then the optimizer is as it was.
+func (o *AdamW) Load(path string) error {
+	f, step, err := openMoments(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var bad []error
+	left := map[string]bool{}
+	for _, n := range f.Names() {
+		left[n] = true
+	}
+	each := func(do func(name string, t *tensor.Tensor)) {
+		for i, p := range o.params {
+			do(p.Name+momentM, o.m[i])
+			do(p.Name+momentV, o.v[i])
+		}
+	}
+	each(func(name string, t *tensor.Tensor) {
+		info, ok := f.Info(name)
+		delete(left, name)
+		switch {
+		case !ok:
+			bad = append(bad, fmt.Errorf("%s: tensor %q is missing", path, name))
+		case info.DType != tensor.F32 || !slices.Equal(info.Shape, t.Shape()):
+			bad = append(bad, fmt.Errorf("%s: tensor %q is %v %v, want F32 %v", path, name, info.DType, info.Shape, t.Shape()))
+		}
+	})
+	for _, name := range f.Names() {
+		if left[name] {
+			bad = append(bad, fmt.Errorf("%s: tensor %q is unexpected", path, name))
+		}
+	}
+	if bad != nil {
+		return errors.Join(bad...)
+	}
+	var failed error
+	each(func(name string, t *tensor.Tensor) {
+		if failed != nil {
+			return
+		}
+		var made *tensor.Tensor
+		made, failed = tensor.Make(t.Device(), t.Shape(), func(dst []float32) error { return f.Decode(dst, name) })
+		if failed == nil {
+			t.CopyFrom(made)
+			made.Release()
+		}
+	})
+	if failed != nil {
+		return failed
+	}
+	o.step = step
+	return nil
+}
+
+// openMoments opens a file of moments and returns its number of steps.
+func openMoments(path string) (*safetensors.File, int, error) {
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	step, err := strconv.Atoi(f.Metadata()["step"])
+	if err != nil || step < 0 {
+		return nil, 0, errors.Join(fmt.Errorf("%s: metadata \"step\" is %q, want a number", path, f.Metadata()["step"]), f.Close())
+	}
+	return f, step, nil
+}
