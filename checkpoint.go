@@ -51,6 +51,9 @@ func (m *Model) SaveCheckpoint(dir, stored string, warn func(string, ...any)) er
 	var entries []safetensors.Entry
 	for name, p := range nn.Params(m.LM) {
 		w := p.T
+		if m.LM.Tied() && name == "lm_head.weight" {
+			continue // a parameter of its own, with the embedding's contents
+		}
 		entries = append(entries, safetensors.Entry{
 			Name: name, DType: t.dtype, Shape: w.Shape(),
 			Data: func(out io.Writer) error {
@@ -70,6 +73,18 @@ func (m *Model) SaveCheckpoint(dir, stored string, warn func(string, ...any)) er
 	config := map[string]json.RawMessage{}
 	for k, v := range m.LM.Config.Raw {
 		config[k] = v
+	}
+	// An adapter may have untied the head, or replicated layers.
+	for key, v := range map[string]any{
+		"tie_word_embeddings": m.LM.Tied(), "num_hidden_layers": m.LM.Config.NumHiddenLayers, "layer_types": m.LM.Config.LayerTypes,
+	} {
+		text, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		if string(text) != "null" {
+			config[key] = text
+		}
 	}
 	name, err := json.Marshal(t.torch)
 	if err != nil {

@@ -228,6 +228,16 @@ func (m *Model) Replicate(ranges [][2]int) error {
 	}
 	m.Block = blocks
 	m.Config.NumHiddenLayers = len(blocks)
+	if families[m.Config.ModelType].byLayer {
+		m.Config.LayerTypes = nil
+		for _, b := range blocks {
+			kind := fullAttention
+			if b.Attn.(*Attention).window > 0 {
+				kind = slidingAttention
+			}
+			m.Config.LayerTypes = append(m.Config.LayerTypes, kind)
+		}
+	}
 	return nil
 }
 

@@ -1,0 +1,81 @@
+package tenon_test
+
+import (
+	"cmp"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/tenon-ml/tenon"
+	"github.com/tenon-ml/tenon/autograd"
+	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon/lora"
+	"github.com/tenon-ml/tenon/nn"
+	"github.com/tenon-ml/tenon/tensor"
+)
+
+// TestMergedCheckpoints merges every adapter of PEFT's, writes the checkpoint and loads
+// it: its logits are those of base and adapter, also where PEFT's own merge is wrong
+// (tied weights of which one is adapted, replicated layers).
+func TestMergedCheckpoints(t *testing.T) {
+	cases, err := filepath.Glob("testdata/lora*/*/case.json")
+	if err != nil || len(cases) == 0 {
+		t.Fatal("no cases", err)
+	}
+	for _, path := range cases {
+		dir := filepath.Dir(path)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var c struct{ Base, Adapter string }
+			if err := json.Unmarshal(data, &c); err != nil {
+				t.Fatal(err)
+			}
+			m, err := tenon.Load(filepath.Join("testdata", c.Base), 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			a, err := lora.Load(m.LM, "x", filepath.Join(dir, cmp.Or(c.Adapter, "adapter")), m.Device)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Merge(); err != nil {
+				if a.Config.BBias && m.LM.Config.ModelType == "llama" && !m.LM.Config.AttentionBias {
+					return // there is no bias to add B's to
+				}
+				t.Fatal(err)
+			}
+			out := t.TempDir()
+			if err := m.SaveCheckpoint(out, "f32", t.Logf); err != nil {
+				t.Fatal(err)
+			}
+			n, err := tenon.Load(out, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer n.Close()
+			g, err := safetensors.Open(filepath.Join(dir, "golden.safetensors"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer g.Close()
+			info, _ := g.Info("tokens")
+			arena := tensor.NewArena(n.Device)
+			defer arena.Close()
+			s := &nn.Step{Tape: autograd.NoGrad(arena), B: info.Shape[0], T: info.Shape[1]}
+			got, want := nn.Logits(n.LM, s, int32s(t, g, "tokens")).T.F32s(), float32s(t, g, "logits")
+			var worst float64
+			for i := range want {
+				worst = max(worst, math.Abs(float64(got[i]-want[i])))
+			}
+			if !(worst <= 1e-4) {
+				t.Errorf("logits are off by %g", worst)
+			}
+		})
+	}
+}
