@@ -85,15 +85,15 @@ func newBPE(c bpeConfig) (*bpe, error) {
 // parseBPE reads the model object of a tokenizer.json.
 func parseBPE(raw json.RawMessage) (*bpe, error) {
 	var f struct {
-		Dropout      *float64         `json:"dropout"`
-		Unk          string           `json:"unk_token"`
-		Prefix       string           `json:"continuing_subword_prefix"`
-		Suffix       string           `json:"end_of_word_suffix"`
-		FuseUnk      bool             `json:"fuse_unk"`
-		ByteFallback bool             `json:"byte_fallback"`
-		IgnoreMerges bool             `json:"ignore_merges"`
-		Vocab        map[string]int32 `json:"vocab"`
-		Merges       json.RawMessage  `json:"merges"`
+		Dropout      *float64        `json:"dropout"`
+		Unk          string          `json:"unk_token"`
+		Prefix       string          `json:"continuing_subword_prefix"`
+		Suffix       string          `json:"end_of_word_suffix"`
+		FuseUnk      bool            `json:"fuse_unk"`
+		ByteFallback bool            `json:"byte_fallback"`
+		IgnoreMerges bool            `json:"ignore_merges"`
+		Vocab        json.RawMessage `json:"vocab"`
+		Merges       json.RawMessage `json:"merges"`
 	}
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return nil, fmt.Errorf("model: %w", err)
@@ -108,11 +108,21 @@ func parseBPE(raw json.RawMessage) (*bpe, error) {
 	case f.Suffix != "":
 		return nil, fmt.Errorf("model: end_of_word_suffix %q is not supported, want null", f.Suffix)
 	}
+	if err := atMost("model: vocab", f.Vocab, `":`, maxID); err != nil {
+		return nil, err
+	}
+	var vocab map[string]int32
+	if err := json.Unmarshal(f.Vocab, &vocab); err != nil {
+		return nil, fmt.Errorf("model: vocab: %w", err)
+	}
+	if vocab == nil {
+		return nil, fmt.Errorf("model: type %q: no vocab or no merges", "BPE")
+	}
 	merges, err := parseMerges(f.Merges)
 	if err != nil {
 		return nil, err
 	}
-	m, err := newBPE(bpeConfig{f.Vocab, merges, f.Unk, f.FuseUnk, f.ByteFallback, f.IgnoreMerges})
+	m, err := newBPE(bpeConfig{vocab, merges, f.Unk, f.FuseUnk, f.ByteFallback, f.IgnoreMerges})
 	if err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
@@ -121,6 +131,12 @@ func parseBPE(raw json.RawMessage) (*bpe, error) {
 
 // parseMerges reads both forms of the list: ["a b", …] and [["a","b"], …].
 func parseMerges(raw json.RawMessage) ([][2]string, error) {
+	if err := atMost("model: merges", raw, `"`, 4*maxMerges); err != nil {
+		return nil, err
+	}
+	if err := atMost("model: merges", raw, ",", 4*maxMerges); err != nil {
+		return nil, err
+	}
 	var pairs [][]string
 	if err := json.Unmarshal(raw, &pairs); err == nil {
 		out := make([][2]string, len(pairs))

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -13,7 +14,27 @@ import (
 )
 
 // maxFileSize bounds a tokenizer's file; the largest in use have some 35 MB.
-const maxFileSize = 1 << 29
+const maxFileSize = 1 << 27
+
+// Bounds on lists in files, checked before they are read: an element of two
+// bytes would become a hundred in memory. The largest tokenizers in use have
+// some 520,000 merges and some thousand added tokens; parts are a few kilobytes.
+const (
+	maxMerges     = 1 << 21
+	maxAddedParts = 1 << 20 // values in added_tokens
+	maxPart       = 1 << 20 // bytes of a normalizer, pre_tokenizer, post_processor or decoder
+	maxConfigSize = 1 << 24 // bytes of the other files of a folder
+	maxStops      = 1 << 10
+)
+
+// atMost refuses a list with more than limit of the bytes that its elements
+// bring with them.
+func atMost(key string, raw []byte, element string, limit int) error {
+	if n := bytes.Count(raw, []byte(element)); n > limit {
+		return fmt.Errorf("%s: %d values, want at most %d", key, n, limit)
+	}
+	return nil
+}
 
 // Load reads a tokenizer.json, a SentencePiece tokenizer.model (by its ending,
 // .model), or the one in a Hugging Face folder: tokenizer.json if there is one,
@@ -51,7 +72,7 @@ func Load(path string) (*Tokenizer, error) {
 }
 
 func loadFile(path string, specials ...string) (*Tokenizer, error) {
-	data, err := readFile(path)
+	data, err := readFile(path, maxFileSize)
 	if err != nil {
 		return nil, err
 	}
@@ -62,13 +83,13 @@ func loadFile(path string, specials ...string) (*Tokenizer, error) {
 	return t, nil
 }
 
-func readFile(path string) ([]byte, error) {
+func readFile(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxFileSize {
-		return nil, fmt.Errorf("%s: %d bytes, want at most %d", path, info.Size(), maxFileSize)
+	if info.Size() > limit {
+		return nil, fmt.Errorf("%s: %d bytes, want at most %d", path, info.Size(), limit)
 	}
 	return os.ReadFile(path)
 }
@@ -78,7 +99,7 @@ func readFile(path string) ([]byte, error) {
 func parse(data []byte, specials []string) (*Tokenizer, error) {
 	var f struct {
 		Version       string          `json:"version"`
-		AddedTokens   []addedToken    `json:"added_tokens"`
+		AddedTokens   json.RawMessage `json:"added_tokens"`
 		Normalizer    json.RawMessage `json:"normalizer"`
 		PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
 		PostProcessor json.RawMessage `json:"post_processor"`
@@ -90,6 +111,20 @@ func parse(data []byte, specials []string) (*Tokenizer, error) {
 	}
 	if f.Version != "" && f.Version != "1.0" {
 		return nil, fmt.Errorf("version %q, want 1.0", f.Version)
+	}
+	for key, part := range map[string]json.RawMessage{"normalizer": f.Normalizer, "pre_tokenizer": f.PreTokenizer, "post_processor": f.PostProcessor, "decoder": f.Decoder} {
+		if len(part) > maxPart {
+			return nil, fmt.Errorf("%s: %d bytes, want at most %d", key, len(part), maxPart)
+		}
+	}
+	var added []addedToken
+	if err := atMost("added_tokens", f.AddedTokens, ",", maxAddedParts); err != nil {
+		return nil, err
+	}
+	if len(f.AddedTokens) > 0 {
+		if err := json.Unmarshal(f.AddedTokens, &added); err != nil {
+			return nil, wrapKey("added_tokens", err)
+		}
 	}
 	t := &Tokenizer{bos: -1, eos: -1, pad: -1, unk: -1}
 	var err error
@@ -109,7 +144,7 @@ func parse(data []byte, specials []string) (*Tokenizer, error) {
 		return nil, err
 	}
 	t.parts = parts{f.Normalizer, f.PreTokenizer, f.Decoder}
-	if err := t.addTokens(f.AddedTokens, specials); err != nil {
+	if err := t.addTokens(added, specials); err != nil {
 		return nil, err
 	}
 	if err := t.finish(); err != nil {
@@ -126,9 +161,14 @@ func parse(data []byte, specials []string) (*Tokenizer, error) {
 // addTokens makes the added vocabulary: the tokens, and those of the specials
 // that are in the model's vocabulary besides.
 func (t *Tokenizer) addTokens(tokens []addedToken, specials []string) (err error) {
+	seen := make(map[string]bool, len(tokens))
+	for i := range tokens {
+		seen[tokens[i].Content] = true
+	}
 	for _, s := range specials {
 		id, ok := t.model.tokenID(s)
-		if ok && !slices.ContainsFunc(tokens, func(a addedToken) bool { return a.Content == s }) {
+		if ok && !seen[s] {
+			seen[s] = true
 			tokens = append(tokens, addedToken{ID: int64(id), Content: s, Special: true})
 		}
 	}
@@ -195,7 +235,7 @@ func (l *oneOrMore) UnmarshalJSON(b []byte) error {
 
 // loadModel reads a SentencePiece file.
 func loadModel(path string, o spmOptions) (*Tokenizer, error) {
-	data, err := readFile(path)
+	data, err := readFile(path, maxFileSize)
 	if err != nil {
 		return nil, err
 	}
@@ -277,9 +317,7 @@ func loadFolder(dir string) (*Tokenizer, error) {
 			f.Extra = append(f.Extra, n.token)
 		}
 		for _, s := range f.Extra {
-			if !slices.Contains(specials, string(s)) {
-				specials = append(specials, string(s))
-			}
+			specials = append(specials, string(s))
 		}
 	}
 	var options spmOptions // of a tokenizer.model
@@ -340,8 +378,11 @@ func (t *Tokenizer) readStops(dir string) error {
 			if id < 0 || id >= maxID {
 				return fmt.Errorf("%s: eos_token_id: %d, want 0 to %d", path, id, maxID-1)
 			}
-			if !slices.Contains(t.stops, int32(id)) {
-				t.stops = append(t.stops, int32(id))
+			if slices.Contains(t.stops, int32(id)) {
+				continue
+			}
+			if t.stops = append(t.stops, int32(id)); len(t.stops) > maxStops {
+				return fmt.Errorf("%s: eos_token_id: more than %d ids", path, maxStops)
 			}
 		}
 		if found {
@@ -353,7 +394,7 @@ func (t *Tokenizer) readStops(dir string) error {
 
 // readJSON reads a file into v, if there is one.
 func readJSON(path string, v any) (found bool, err error) {
-	data, err := readFile(path)
+	data, err := readFile(path, maxConfigSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -253,8 +252,12 @@ func parseSPM(data []byte, o spmOptions) (*Tokenizer, error) {
 	t.decoder = func() sequence {
 		return &spmSequence{kinds: kinds, unkSurface: f.unkSurface, strip: z.dummyPrefix || f.removeExtra, stripAll: f.removeExtra, first: true}
 	}
+	at := make(map[string]int, len(added))
+	for i, a := range added {
+		at[a.Content] = i
+	}
 	for _, a := range o.added {
-		if i := slices.IndexFunc(added, func(b addedToken) bool { return a.Content == b.Content }); i >= 0 {
+		if i, ok := at[a.Content]; ok {
 			added[i] = a
 		} else {
 			added = append(added, a)
