@@ -3,8 +3,9 @@
 // says which tokens of a rendered conversation are the assistant's.
 //
 // Templates are untrusted input. They cannot read files: include, import and
-// extends are not known here. Their loops, recursion, running time and output
-// are bounded. What a single expression allocates is not.
+// extends are not known here, nor are methods that change lists or mappings, which
+// transformers forbids too. Their loops, recursion, running time, output and the
+// size of their values are bounded.
 //
 // Known differences from Jinja2: mappings have their keys in alphabetical order
 // (seen by tojson and items), ** always gives a float, and the remainder of a
@@ -16,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"strings"
 	"time"
 
@@ -83,12 +85,12 @@ type Template struct {
 
 // Bounds on what an untrusted template may do.
 const (
-	maxSource  = 1 << 20          // bytes of a template
-	maxNesting = 200              // brackets in brackets, loops and macros in each other
-	maxTicks   = 1 << 17          // turns of loops and calls of macros, of one rendering
-	maxRange   = 1 << 12          // numbers in a range
-	maxOutput  = 1 << 26          // bytes of a rendering
-	maxTime    = 20 * time.Second // of a rendering
+	maxSource  = 1 << 18         // bytes of a template
+	maxNesting = 200             // brackets in brackets, loops and macros in each other
+	maxTicks   = 1 << 17         // turns of loops and calls of macros, of one rendering
+	maxRange   = 1 << 12         // numbers in a range
+	maxOutput  = 1 << 25         // bytes of a rendering
+	maxTime    = 4 * time.Second // of a rendering
 )
 
 // Parse parses a template; name is what errors call it, usually the file.
@@ -99,9 +101,12 @@ func Parse(source, name string) (t *Template, err error) {
 	if d := nesting(source); d > maxNesting {
 		return nil, fmt.Errorf("%s: chat template: brackets nested %d deep, want at most %d", name, d, maxNesting)
 	}
+	if d := tagNesting(source); d > maxNesting {
+		return nil, fmt.Errorf("%s: chat template: tags nested %d deep, want at most %d", name, d, maxNesting)
+	}
 	defer func() {
 		if r := recover(); r != nil {
-			t, err = nil, fmt.Errorf("%s: chat template: %v", name, r)
+			t, err = nil, fmt.Errorf("%s: chat template: %w", name, oneLine{fmt.Errorf("%v", r)})
 		}
 	}()
 	c := config.New()
@@ -116,6 +121,9 @@ func Parse(source, name string) (t *Template, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: chat template: %w", name, lastOf(err))
 	}
+	if err := t.bound(); err != nil {
+		return nil, fmt.Errorf("%s: chat template: %w", name, err)
+	}
 	return t, nil
 }
 
@@ -128,6 +136,23 @@ func nesting(source string) int {
 			depth++
 			deepest = max(deepest, depth)
 		case ')', ']', '}':
+			depth = max(0, depth-1)
+		}
+	}
+	return deepest
+}
+
+var blockTag = regexp.MustCompile(`\{%[-+]?\s*(end)?(if|for|macro|call|filter|with|generation)\b`)
+
+// tagNesting returns how deep tags with a body are nested, counting those in text
+// too.
+func tagNesting(source string) int {
+	depth, deepest := 0, 0
+	for _, m := range blockTag.FindAllStringSubmatchIndex(source, -1) {
+		if m[2] < 0 {
+			depth++
+			deepest = max(deepest, depth)
+		} else {
 			depth = max(0, depth-1)
 		}
 	}
@@ -184,7 +209,7 @@ func (t *Template) render(messages []Message, generationPrompt bool, vars map[st
 	s := &state{deadline: time.Now().Add(maxTime)}
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: chat template: %v", t.name, p)
+			err = fmt.Errorf("%s: chat template: %w", t.name, oneLine{fmt.Errorf("%v", p)})
 		}
 		if err != nil {
 			r = rendering{}

@@ -23,6 +23,7 @@ type state struct {
 	spans    [][2]int
 	ticks    int
 	depth    int
+	worked   int // bytes
 	deadline time.Time
 	refused  *string // by raise_exception
 	err      error   // a bound that was passed
@@ -55,6 +56,7 @@ func (o *output) WriteString(s string) (int, error) {
 func (t *Template) environment() *exec.Environment {
 	globals := exec.EmptyContext().Update(builtins.GlobalVariables).Update(builtins.GlobalFunctions)
 	globals.Set("range", rangeList)
+	globals.Set("lipsum", nil) // makes as much text as one asks for
 	globals.Set("raise_exception", raiseException)
 	globals.Set("strftime_now", func(e *exec.Evaluator, args *exec.VarArgs) *exec.Value {
 		if len(args.Args) != 1 {
@@ -62,14 +64,11 @@ func (t *Template) environment() *exec.Environment {
 		}
 		return exec.AsValue(strftime(t.now(), args.Args[0].String()))
 	})
-	filters := exec.NewFilterSet(map[string]exec.FilterFunction{}).Update(builtins.Filters)
-	for name, f := range map[string]exec.FilterFunction{"tojson": toJSON, "trim": trim} {
-		if err := filters.Replace(name, f); err != nil {
-			panic(err) // the engine has no filter of that name
-		}
-	}
+	filters := boundedFilters(map[string]exec.FilterFunction{"tojson": toJSON, "trim": trim})
 	methods := builtins.Methods
 	methods.Str = strMethods()
+	methods.List = pureMethods(methods.List, "copy", "count", "index")
+	methods.Dict = pureMethods(methods.Dict, "keys", "values", "items", "get", "copy")
 	tags := map[string]parser.ControlStructureParser{"generation": t.parseGeneration}
 	for _, name := range []string{"if", "set", "raw", "with", "do", "filter", "call", "break", "continue"} {
 		tags[name], _ = builtins.ControlStructures.Get(name)

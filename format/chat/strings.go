@@ -30,6 +30,9 @@ func strMethods() *exec.MethodSet[string] {
 			own[name] = m
 		}
 	}
+	for name, m := range own {
+		own[name] = boundedMethod(name, m)
+	}
 	return exec.NewMethodSet(own)
 }
 
