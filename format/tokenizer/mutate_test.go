@@ -37,7 +37,7 @@ func hostile() []any {
 		deep = object{"x": deep.(object)["normalizers"]}
 	}
 	return []any{
-		nil, true, -1, 1 << 31, 1 << 40, 1e300, 0.5, "", "x", "\x00", "▁", strings.Repeat("<0xFF>", 2000), []any{}, object{}, []any{nil}, []any{[]any{"a", "a"}},
+		nil, true, -1, int64(1 << 31), int64(1 << 40), 1e300, 0.5, "", "x", "\x00", "▁", strings.Repeat("<0xFF>", 2000), []any{}, object{}, []any{nil}, []any{[]any{"a", "a"}},
 		object{"type": "Sequence"}, object{"type": "ByteLevel", "add_prefix_space": true}, object{"type": "Metaspace", "replacement": "a"}, object{"type": "Fuse"},
 		object{"String": "a"}, slices.Repeat([]any{object{"type": "Fuse"}}, 300), deep,
 	}

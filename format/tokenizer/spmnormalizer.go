@@ -132,7 +132,7 @@ func (m *charsMap) longest(s string) (to string, n int) {
 	at := offset(m.trie[0])
 	for i := range len(s) {
 		at ^= uint32(s[i])
-		if int(at) >= len(m.trie) {
+		if uint64(at) >= uint64(len(m.trie)) {
 			break
 		}
 		unit := m.trie[at]
@@ -140,7 +140,7 @@ func (m *charsMap) longest(s string) (to string, n int) {
 			break
 		}
 		at ^= offset(unit)
-		if unit>>8&1 == 1 && int(at) < len(m.trie) {
+		if unit>>8&1 == 1 && uint64(at) < uint64(len(m.trie)) {
 			if value := m.trie[at] &^ (1 << 31); int(value) < len(m.to) {
 				to, _, _ = strings.Cut(m.to[value:], "\x00")
 				n = i + 1

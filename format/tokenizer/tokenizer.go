@@ -1,6 +1,8 @@
 // Package tokenizer turns text into token ids and back, as the Rust tokenizers
-// crate of Hugging Face does: byte-level BPE from a tokenizer.json, a Hugging
-// Face folder, or the metadata of a GGUF file.
+// crate of Hugging Face, SentencePiece and llama.cpp do: BPE of both kinds (byte
+// level; SentencePiece's with byte fallback) from a tokenizer.json, a
+// SentencePiece tokenizer.model, a Hugging Face folder, or the metadata of a GGUF
+// file. Save writes a tokenizer in the form of a Hugging Face folder.
 //
 // Encoding is a pipeline. Added tokens are cut out of the text first; what lies
 // between them is normalised, cut into words by the pre-tokenizer, and each
@@ -8,8 +10,10 @@
 // stage is one of a few types named in the file; a type that is not known is an
 // error when the file is loaded, never a silent difference later.
 //
-// The reference is tokenizers 0.23.3: ids and text are identical to its, which
-// the tests show on more than 5,000 strings for each of several tokenizers.
+// The references are tokenizers 0.23.3 for a tokenizer.json, sentencepiece 0.2.3
+// for a tokenizer.model, and llama.cpp (as in llama-cpp-python 0.3.36) for
+// the model "llama" of GGUF: ids and text are identical to theirs, which the
+// tests show on more than 5,000 strings for each of several tokenizers.
 package tokenizer
 
 import (
