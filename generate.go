@@ -50,7 +50,11 @@ func (m *Model) Encode(r Request) ([]int32, error) {
 		if err != nil {
 			return nil, err
 		}
-		return tok.Encode(text, false), nil
+		ids := tok.Encode(text, false)
+		if len(ids) == 0 {
+			return nil, fmt.Errorf("%s: the chat template makes no tokens out of the messages", m.Path)
+		}
+		return ids, nil
 	}
 	ids := tok.Encode(r.Prompt, false)
 	if bos, ok := tok.BOS(); ok && tok.AddsBOS() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -57,6 +58,14 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 		}
 		return n, err == nil
 	}
+	// JSON has no other numbers than finite ones.
+	float := func(key string) (float64, error) {
+		v, err := f.Float(key)
+		if err == nil && (math.IsNaN(v) || math.IsInf(v, 0)) {
+			err = fmt.Errorf("%s: key %q is %g, want a finite number", f.Path(), key, v)
+		}
+		return v, err
+	}
 	for _, k := range []struct {
 		key, gguf string
 		absent    bool
@@ -75,7 +84,7 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 			config[k.key] = n
 		}
 	}
-	eps, err := f.Float(arch + ".attention.layer_norm_rms_epsilon")
+	eps, err := float(arch + ".attention.layer_norm_rms_epsilon")
 	if err != nil {
 		errs = append(errs, err)
 	}
@@ -83,7 +92,7 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 	config["rms_norm_eps"] = json.Number(fmt.Sprint(float32(eps)))
 	// As transformers 4 writes it, which 5 reads too.
 	config["rope_theta"] = 10000.0
-	switch theta, err := f.Float(arch + ".rope.freq_base"); {
+	switch theta, err := float(arch + ".rope.freq_base"); {
 	case err == nil:
 		config["rope_theta"] = theta
 	case !errors.Is(err, gguf.ErrNoKey):
@@ -95,7 +104,7 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 	case err != nil:
 		errs = append(errs, err)
 	case scaling == "linear" || scaling == "yarn":
-		factor, err := f.Float(arch + ".rope.scaling.factor")
+		factor, err := float(arch + ".rope.scaling.factor")
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -105,7 +114,7 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 				rope["original_max_position_embeddings"] = n
 			}
 			for theirs, ours := range map[string]string{"yarn_beta_fast": "beta_fast", "yarn_beta_slow": "beta_slow", "yarn_attn_factor": "attention_factor"} {
-				if v, err := f.Float(arch + ".rope.scaling." + theirs); err == nil {
+				if v, err := float(arch + ".rope.scaling." + theirs); err == nil {
 					rope[ours] = v
 				} else if !errors.Is(err, gguf.ErrNoKey) {
 					errs = append(errs, err)

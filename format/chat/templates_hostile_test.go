@@ -15,7 +15,7 @@ func TestHostileTemplates(t *testing.T) {
 	const good = `{%- set ns = namespace(a=none) -%} {% for m in messages if m.role != 'x' %} {{ '<|' + m['role'] ~ '|>' }} {% if loop.first and not m.content is none %} {{ m.content | trim | replace('a', 'b') }} {% elif m.content[0:1] == 'x' %} {% set ns.a = [m.content, {'k': loop.index0 * 2}] %} {% endif %} {% endfor %} {{ ns.a | tojson }} {% macro f(x, y=1) %} {{ x | join(', ') }} {% endmacro %} {{ f(['a', 'b']) }} {% if add_generation_prompt %} {{ '<|assistant|>' }} {% endif %}`
 	messages := []Message{{Role: "user", Content: "Hällo"}, {Role: "assistant", Content: "x"}}
 	parsed, refused := 0, 0
-	n := mutate.Rounds(t, len(mutate.Templates)+400)
+	n := max(len(mutate.Templates), mutate.Rounds(t, 600))
 	for m := range mutate.Template(1, n, good) {
 		ok := mutate.Guard(t, m.About, func() error {
 			p, err := Parse(string(m.Data), "/models/x/chat_template.jinja")

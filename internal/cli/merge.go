@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -40,7 +41,7 @@ whole when the checkpoint is complete.`,
 			}
 			defer func() { err = errors.Join(err, model.close()) }()
 			if err := model.adapter.Merge(); err != nil {
-				return err
+				return fmt.Errorf("%s: %w", m.adapter, err)
 			}
 			if err := errors.Join(model.SaveCheckpoint(dir.dir(), dtype, e.warn), cmd.Context().Err()); err != nil {
 				return err

@@ -20,12 +20,15 @@ const (
 	maxLine   = 1 << 20 // of an error
 )
 
-// Rounds is how many mutants a test tries: short of them, or as many as the
-// environment's TENON_MUTANTS says.
-func Rounds(t testing.TB, short int) int {
+// Rounds is how many mutants a test tries: few of them, fewer with -short, or as
+// many as the environment's TENON_MUTANTS says.
+func Rounds(t testing.TB, few int) int {
 	v := os.Getenv("TENON_MUTANTS")
-	if v == "" {
-		return short
+	switch {
+	case v == "" && testing.Short():
+		return few / 4
+	case v == "":
+		return few
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil {
