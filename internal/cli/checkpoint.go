@@ -206,12 +206,11 @@ func (k *checkpoints) save(step int, write func(dir string) error) (err error) {
 		}
 	}
 	path := filepath.Join(out, checkpointName(step))
+	place := disk.rename
 	if _, err := os.Lstat(path); err == nil {
-		err = disk.exchange(temp, path)
-	} else {
-		err = disk.rename(temp, path)
+		place = disk.exchange
 	}
-	if err != nil {
+	if err := place(temp, path); err != nil {
 		return err
 	}
 	k.mine = true

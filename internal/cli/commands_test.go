@@ -309,6 +309,23 @@ func TestFinetuneFlags(t *testing.T) {
 	if end := last("--steps", "4", "--eval", dir+"/held.jsonl", "--lr", "0"); end.Eval == nil || end.Eval.Tokens != 3 {
 		t.Errorf("%+v", end)
 	}
+	last("--steps", "1", "--rank-pattern", `layers\.0\.self_attn\.q_proj=3`, "--rank-pattern", "q_proj=2", "--rank-pattern", "v=9", "--alpha-pattern", "(a=b|v_proj)=4.5", "--bias", "lora_only", "--modules-to-save", "norm, lm_head", "--pack")
+	if c := config(); fmt.Sprint(c["rank_pattern"]) != `map[layers\.0\.self_attn\.q_proj:3 q_proj:2 v:9]` || fmt.Sprint(c["alpha_pattern"]) != "map[(a=b|v_proj):4.5]" ||
+		c["bias"] != "lora_only" || fmt.Sprint(c["modules_to_save"]) != "[norm lm_head]" {
+		t.Errorf("%v", c)
+	}
+	shapes := map[string]string{}
+	for _, x := range inspectJSON(t, out).Tensors {
+		shapes[strings.TrimPrefix(x.Name, "base_model.model.")] = fmt.Sprint(x.Shape)
+	}
+	for name, want := range map[string]string{
+		"model.layers.0.self_attn.q_proj.lora_A.weight": "[3 32]", "model.layers.1.self_attn.q_proj.lora_A.weight": "[2 32]",
+		"model.layers.0.self_attn.v_proj.lora_A.weight": "[8 32]", "model.norm.weight": "[32]", "lm_head.weight": "[96 32]",
+	} {
+		if shapes[name] != want {
+			t.Errorf("%s has shape %s, want %s", name, shapes[name], want)
+		}
+	}
 	// In place: what was trained further replaces what it came from.
 	last("--steps", "1", "--init-adapter", out)
 
@@ -361,6 +378,8 @@ func TestFinetuneErrors(t *testing.T) {
 		{[]string{"--model", nan}, []string{nan, "step 1", "not finite"}},
 		{[]string{"--targets", "q_proj,nowhere"}, []string{"nowhere"}},
 		{[]string{"--targets", "re:("}, []string{"("}},
+		{[]string{"--rank-pattern", "(=2"}, []string{"rank_pattern", "("}},
+		{[]string{"--modules-to-save", "nowhere"}, []string{"modules_to_save", "nowhere"}},
 		{[]string{"--init-adapter", testdata + "/lora/all-linear-untied/adapter", "--model", testdata + "/llama/gqa-tied"}, []string{"adapter_model.safetensors"}},
 		{[]string{"--out", model}, []string{"is what --model reads"}},
 		{[]string{"--out", filepath.Join(dir, "d.jsonl")}, []string{"is a file"}},
@@ -391,7 +410,9 @@ func TestFinetuneErrors(t *testing.T) {
 		{"--steps", "1", "--epochs", "1"}, {"--steps", "0"}, {"--epochs", "-1"}, {"--batch", "0"}, {"--accumulate", "0"}, {"--seq", "0"},
 		{"--lr", "-1"}, {"--lr", "NaN"}, {"--clip", "-1"}, {"--warmup", "Inf"}, {"--weight-decay", "-0.1"}, {"--schedule", "steep"},
 		{"--method", "magic"}, {"--rank", "0"}, {"--dropout", "1"}, {"--layers", "a"}, {"--layers", "-1"}, {"--threads", "-1"}, {"extra"},
-		{"--method", "full", "--init-adapter", "x"},
+		{"--method", "full", "--init-adapter", "x"}, {"--bias", "some"}, {"--modules-to-save", ","}, {"--rank-pattern", "q_proj"}, {"--rank-pattern", "=3"},
+		{"--rank-pattern", "q_proj=x"}, {"--rank-pattern", "q_proj=1.5"}, {"--rank-pattern", "q_proj=2", "--rank-pattern", "q_proj=3"},
+		{"--alpha-pattern", "q_proj=NaN"}, {"--save-every", "-1"}, {"--save-total", "-1"},
 	} {
 		if len(args) > 0 && args[0] != "--model" {
 			args = append([]string{"--model", model, "--data", "d", "--out", "o"}, args...)
