@@ -10,6 +10,8 @@ import (
 	"strconv"
 
 	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon/internal/mapped"
+	"github.com/tenon-ml/tenon/nn"
 	"github.com/tenon-ml/tenon/tensor"
 )
 
@@ -63,12 +65,15 @@ func SaveState(dir string, s State, o *AdamW) error {
 	return os.WriteFile(path, append(b, '\n'), 0o666)
 }
 
+// maxState bounds the bytes of a state's file: of a million steps or so.
+const maxState = 1 << 28
+
 // ReadState reads what SaveState wrote but the moments, and checks that their
 // file is whole.
 func ReadState(dir string) (State, error) {
 	path := filepath.Join(dir, StateFile)
 	var s State
-	b, err := os.ReadFile(path)
+	b, err := mapped.ReadFile(path, maxState)
 	if err != nil {
 		return s, err
 	}
@@ -120,7 +125,7 @@ func (o *AdamW) Load(path string) error {
 		return err
 	}
 	defer f.Close()
-	var bad []error
+	var bad []string
 	left := map[string]bool{}
 	for _, n := range f.Names() {
 		left[n] = true
@@ -136,18 +141,18 @@ func (o *AdamW) Load(path string) error {
 		delete(left, name)
 		switch {
 		case !ok:
-			bad = append(bad, fmt.Errorf("%s: tensor %q is missing", path, name))
+			bad = append(bad, fmt.Sprintf("tensor %q is missing", name))
 		case info.DType != tensor.F32 || !slices.Equal(info.Shape, t.Shape()):
-			bad = append(bad, fmt.Errorf("%s: tensor %q is %v %v, want F32 %v", path, name, info.DType, info.Shape, t.Shape()))
+			bad = append(bad, fmt.Sprintf("tensor %q is %v %v, want F32 %v", name, info.DType, tensor.Shape(info.Shape), t.Shape()))
 		}
 	})
 	for _, name := range f.Names() {
 		if left[name] {
-			bad = append(bad, fmt.Errorf("%s: tensor %q is unexpected", path, name))
+			bad = append(bad, fmt.Sprintf("tensor %q is unexpected", name))
 		}
 	}
 	if bad != nil {
-		return errors.Join(bad...)
+		return fmt.Errorf("%s: %w", path, nn.Problems(bad))
 	}
 	var failed error
 	each(func(name string, t *tensor.Tensor) {

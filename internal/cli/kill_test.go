@@ -54,11 +54,14 @@ func TestKill(t *testing.T) {
 			args = append(args, "--dropout", "0.2", "--targets", "all-linear")
 		}
 		whole := filepath.Join(dir, "whole-"+method)
-		start := time.Now()
-		if out, err := exec.Command(bin, append(args, "--out", whole)...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
+		took := time.Hour
+		for range 3 {
+			begun := time.Now()
+			if out, err := exec.Command(bin, append(args, "--out", whole)...).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			took = min(took, time.Since(begun))
 		}
-		took := time.Since(start)
 		want := results(t, whole)
 		killed, runs := 0, 0
 		for killed < n {
@@ -73,7 +76,6 @@ func TestKill(t *testing.T) {
 				p := exec.Command(bin, command...)
 				var stderr bytes.Buffer
 				p.Stderr = &stderr
-				begun := time.Now()
 				if err := p.Start(); err != nil {
 					t.Fatal(err)
 				}
@@ -85,7 +87,6 @@ func TestKill(t *testing.T) {
 					t.Fatalf("--out is neither old nor new: %v", names(t, out))
 				}
 				if err == nil {
-					took = min(took, time.Since(begun))
 					break
 				}
 				if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
