@@ -129,10 +129,9 @@ func (m *Model) copyCompanions(dir string, warn func(string, ...any)) error {
 	return nil
 }
 
-// writeCompanions writes what a GGUF file says besides its weights. Its
-// tokenizer is not written as a tokenizer.json.
+// writeCompanions writes what a GGUF file says besides its weights: the end tokens,
+// and the tokenizer with the chat template.
 func (m *Model) writeCompanions(dir string, warn func(string, ...any)) error {
-	warn("%s: its tokenizer is not written: put the model's tokenizer.json beside the checkpoint", m.Path)
 	f, err := gguf.Open(m.Path)
 	if err != nil {
 		return err
@@ -147,14 +146,21 @@ func (m *Model) writeCompanions(dir string, warn func(string, ...any)) error {
 	if err := writeIndented(filepath.Join(dir, "generation_config.json"), generation); err != nil {
 		return err
 	}
-	source, err := f.String("tokenizer.chat_template")
-	if errors.Is(err, gguf.ErrNoKey) {
-		return nil
+	if _, err := f.String("tokenizer.ggml.model"); errors.Is(err, gguf.ErrNoKey) {
+		return nil // a file for ids alone
 	}
-	if err != nil {
+	source, err := f.String("tokenizer.chat_template")
+	if err != nil && !errors.Is(err, gguf.ErrNoKey) {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte(source), 0o666)
+	tok, err := m.Tokenizer()
+	if err == nil {
+		err = tok.Save(dir, source)
+	}
+	if err != nil { // the weights are worth having without it
+		warn("%v: the tokenizer is not written: put the model's tokenizer.json beside the checkpoint", err)
+	}
+	return nil
 }
 
 // writeIndented writes a JSON file as transformers does: keys sorted, indented
