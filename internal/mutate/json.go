@@ -102,13 +102,13 @@ type place struct {
 	path string
 }
 
-// maxPlaces bounds how many members of one array or object are looked at: the
-// first and the last ones.
-const maxPlaces = 6
+// maxPlaces is how many members of an array, or of an object of more than maxKeys
+// (a vocabulary), are looked at: the first and the last ones.
+const maxPlaces, maxKeys = 6, 100
 
 func (v *value) places(path string, out []place) []place {
 	for i, m := range v.members {
-		if i >= maxPlaces && i < len(v.members)-maxPlaces && v.open == '[' {
+		if i >= maxPlaces && i < len(v.members)-maxPlaces && (v.open == '[' || len(v.members) > maxKeys) {
 			continue
 		}
 		p := fmt.Sprintf("%s[%d]", path, i)
@@ -219,22 +219,15 @@ func JSON(seed uint64, n int, doc []byte, extra ...string) iter.Seq[Mutant] {
 	good := parseJSON(doc)
 	list := encodings(doc)
 	// Each member with some of the texts, all of the extra ones.
-	var each []Mutant
-	for i := range good.places("", nil) {
-		for k, text := range tokens {
-			if k >= len(extra) && r.IntN(3) > 0 {
-				continue
-			}
-			c := good.clone()
-			p := c.places("", nil)[i]
-			p.in.members[p.at] = &value{text: text}
-			each = append(each, Mutant{fmt.Sprintf("%s is %s", p.path, short(text)), c.bytes()})
-			if len(each) > 20000 {
-				break
-			}
-		}
+	places := good.places("", nil)
+	each := r.Perm(len(places) * len(tokens))
+	for _, k := range each[:min(len(each), max(0, n*2/3-len(list)))] {
+		p, text := places[k/len(tokens)], tokens[k%len(tokens)]
+		was := p.in.members[p.at]
+		p.in.members[p.at] = &value{text: text}
+		list = append(list, Mutant{fmt.Sprintf("%s is %s", p.path, short(text)), good.bytes()})
+		p.in.members[p.at] = was
 	}
-	list = append(list, sample(r, each, max(0, n*2/3-len(list)))...)
 	return seq(list, n, func() Mutant {
 		if r.IntN(6) == 0 {
 			return bytesOf(r, doc)

@@ -72,20 +72,6 @@ func encodings(text []byte) []Mutant {
 	}
 }
 
-// sample yields n of the mutants, or all if there are fewer, in their order.
-func sample(r *rand.Rand, all []Mutant, n int) []Mutant {
-	if len(all) <= n {
-		return all
-	}
-	keep := r.Perm(len(all))[:n]
-	slices.Sort(keep)
-	out := make([]Mutant, n)
-	for i, k := range keep {
-		out[i] = all[k]
-	}
-	return out
-}
-
 func newRand(seed uint64, what string) *rand.Rand {
 	h := seed
 	for _, c := range []byte(what) {
