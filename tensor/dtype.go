@@ -4,7 +4,9 @@
 package tensor
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/tenon-ml/tenon/asm"
 )
@@ -117,4 +119,25 @@ func (d DType) CanDecode() bool { return d < numDTypes && dtypes[d].decode != ni
 func (d DType) Decode(dst []float32, src []byte) {
 	src = src[:len(src):len(src)] // not what lies behind it
 	dtypes[d].decode(dst, src[:d.Bytes(len(dst))])
+}
+
+// CanEncode reports whether F32 values can be stored as the type: F32, F16 or BF16.
+func (d DType) CanEncode() bool { return d == F32 || d == F16 || d == BF16 }
+
+// Encode writes the values of src to dst as the type, rounded to nearest, ties to
+// even, as PyTorch does it; a NaN stays a (quiet) NaN. It panics if the type cannot be
+// encoded (CanEncode).
+func (d DType) Encode(dst []byte, src []float32) {
+	switch d {
+	case F32:
+		for i, v := range src {
+			binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(v))
+		}
+	case F16:
+		asm.EncodeF16(dst, src)
+	case BF16:
+		asm.EncodeBF16(dst, src)
+	default:
+		panic("tensor: F32 values cannot be stored as " + d.String())
+	}
 }
