@@ -51,7 +51,7 @@ func TestHostileFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	models, err := filepath.Glob("../../testdata/tokenizer/*.model")
+	models, err := filepath.Glob("../../testdata/tokenizer/*.model.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,16 +67,16 @@ func TestHostileFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			z, err := gzip.NewReader(bytes.NewReader(data))
+			if err == nil {
+				data, err = io.ReadAll(z)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 			file := "tokenizer.model"
 			all := mutate.Protobuf
-			if strings.HasSuffix(name, ".gz") {
-				z, err := gzip.NewReader(bytes.NewReader(data))
-				if err == nil {
-					data, err = io.ReadAll(z)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
+			if !strings.HasSuffix(name, ".model.gz") {
 				file = "tokenizer.json"
 				all = func(seed uint64, n int, doc []byte) iter.Seq[mutate.Mutant] {
 					return mutate.JSON(seed, n, doc, `"BPE"`, `"Unigram"`, `"ByteLevel"`, `{"type":"ByteLevel"}`, `{"type":"Sequence","normalizers":[]}`, `[["a","b"],["ab","ab"]]`, `["a b","ab ab"]`, `{"Regex":"(a|a)*"}`, `{"Regex":"[^]"}`, `{"Regex":"(?<=x)"}`, `{"String":""}`, `{"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaaaaaaaaaaaa"}`, `{"type":"Prepend","prepend":"▁"}`)
