@@ -41,6 +41,9 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if testing.Short() {
+		kills = min(kills, 4)
+	}
 	bin := buildCommand(t)
 	dir := t.TempDir()
 	plant(t, dir, map[string]string{"d.jsonl": resumeData})

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,6 +55,8 @@ func (c *finetune) takeUp(cmd *cobra.Command, e *env) (err error) {
 		out := filepath.Clean(c.resume)
 		if _, ok := checkpointStep(filepath.Base(out)); ok {
 			out = filepath.Dir(out)
+		} else if _, err := os.Stat(filepath.Join(out, train.StateFile)); err == nil {
+			return usagef("--out is missing: %q is a checkpoint that is in no such folder", c.resume)
 		}
 		if err := flags.Set("out", out); err != nil {
 			return err
@@ -92,7 +95,7 @@ func (c *finetune) takeUp(cmd *cobra.Command, e *env) (err error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(was)) {
 		f := flags.Lookup(name)
-		if f == nil {
+		if !slices.Contains(slices.Concat(decisive, ofAdapter, carried), name) {
 			return fmt.Errorf("%s: option %q is unknown", filepath.Join(c.from.dir, train.StateFile), name)
 		}
 		if f.Changed {

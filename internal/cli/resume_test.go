@@ -217,6 +217,56 @@ func TestResumeErrors(t *testing.T) {
 	}
 }
 
+// A checkpoint that has another name is gone on from only if it is said where to.
+func TestResumeRenamed(t *testing.T) {
+	dir := t.TempDir()
+	plant(t, dir, map[string]string{"d.jsonl": resumeData})
+	out, kept := filepath.Join(dir, "out"), filepath.Join(dir, "kept")
+	done(t, "finetune", "--json", "--model", testdata+"/llama/mha", "--data", dir+"/d.jsonl", "--out", out, "--steps", "4", "--save-every", "2")
+	want := results(t, out)
+	if err := os.Rename(filepath.Join(out, "checkpoint-2"), kept); err != nil {
+		t.Fatal(err)
+	}
+	if r := tenonCmd(t, "finetune", "--resume", kept); r.code != exitUsage || !strings.Contains(r.err, "--out is missing") {
+		t.Errorf("%+v", r)
+	}
+	done(t, "finetune", "--json", "--resume", kept, "--out", dir+"/other")
+	if d := cmp.Diff(want, results(t, dir+"/other")); d != "" {
+		t.Error("another result")
+	}
+	// A state that names what is no option of a run.
+	path := filepath.Join(kept, train.StateFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.Replace(b, []byte(`"lr"`), []byte(`"help"`), 1), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	tenonCmd(t, "finetune", "--resume", kept, "--out", dir+"/other").failed(t, path, `option "help" is unknown`)
+}
+
+// A loss that is no number ends the run; the state before it is kept and said.
+func TestFinetuneDiverges(t *testing.T) {
+	dir := t.TempDir()
+	plant(t, dir, map[string]string{"d.jsonl": resumeData, "out/adapter_config.json": "old"})
+	out := filepath.Join(dir, "out")
+	for _, save := range [][]string{nil, {"--save-every", "1"}} {
+		r := tenonCmd(t, append([]string{"finetune", "--json", "--model", testdata + "/llama/mha", "--data", dir + "/d.jsonl", "--out", out, "--lr", "1e37", "--targets", "lm_head"}, save...)...)
+		r.stdout = ""
+		r.failed(t, "step 2", "is not finite", fmt.Sprintf("the last good state is in %q", filepath.Join(out, "checkpoint-1")))
+		if got := names(t, out); got != "adapter_config.json checkpoint-1" {
+			t.Errorf("--out holds %s", got)
+		}
+		if _, err := readCheckpoint(filepath.Join(out, "checkpoint-1")); err != nil {
+			t.Error(err)
+		}
+		if err := os.RemoveAll(filepath.Join(out, "checkpoint-1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A folder that one process writes no other one writes.
 func TestOneRunAFolder(t *testing.T) {
 	dir := t.TempDir()
@@ -286,6 +336,9 @@ func TestFaults(t *testing.T) {
 	dir := t.TempDir()
 	plant(t, dir, map[string]string{"d.jsonl": resumeData})
 	for _, method := range []string{"lora", "full"} {
+		if method == "full" && testing.Short() {
+			continue
+		}
 		args := []string{"finetune", "--json", "--model", testdata + "/llama/mha", "--data", dir + "/d.jsonl", "--method", method, "--steps", "3", "--save-every", "1", "--save-total", "2"}
 		whole := filepath.Join(dir, "whole-"+method)
 		done(t, append(args, "--out", whole)...)
