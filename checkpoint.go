@@ -41,12 +41,21 @@ var companions = []string{
 	"added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
 }
 
+// Savable reports why SaveCheckpoint cannot write the model, to be known before a
+// long run and not at its end.
+func (m *Model) Savable() error {
+	if m.LM.Config.RoPE.Divisors != nil {
+		return fmt.Errorf("%s: tensor %q: its RoPE scaling cannot be written into a config.json", m.Path, ropeFactors)
+	}
+	return nil
+}
+
 // SaveCheckpoint writes the model's own weights as a Hugging Face checkpoint
 // into a folder, with its configuration and the tokenizer's files.
 func (m *Model) SaveCheckpoint(dir, stored string, warn func(string, ...any)) error {
 	t := StoredTypes[stored]
-	if m.LM.Config.RoPE.Divisors != nil {
-		return fmt.Errorf("%s: tensor %q: its RoPE scaling cannot be written into a config.json", m.Path, ropeFactors)
+	if err := m.Savable(); err != nil {
+		return err
 	}
 	var entries []safetensors.Entry
 	for name, p := range nn.Params(m.LM) {

@@ -283,6 +283,11 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
 
+	if c.method == "full" {
+		if err := m.Savable(); err != nil {
+			return err
+		}
+	}
 	if c.loader.Examples, err = m.readData(c.data, c.seq); err != nil {
 		return err
 	}
