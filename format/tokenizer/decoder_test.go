@@ -60,3 +60,31 @@ func TestUserDefined(t *testing.T) {
 		t.Errorf("got %q, want ﬁ", got)
 	}
 }
+
+// Values from the sentencepiece library: with remove_extra_whitespaces every
+// piece loses its ▁ until there is text, otherwise only the first.
+func TestLeadingSpaces(t *testing.T) {
+	for stripAll, want := range map[bool]string{true: "a", false: " a"} {
+		s := &spmSequence{kinds: []int32{pieceNormal, pieceNormal}, strip: true, stripAll: stripAll, first: true}
+		got := s.end(s.next(s.next(nil, 0, "▁"), 1, "▁a"))
+		if string(got) != want {
+			t.Errorf("removing extra spaces %v: got %q, want %q", stripAll, got, want)
+		}
+	}
+}
+
+func TestMatchTekken(t *testing.T) {
+	for text, want := range map[string]string{"!!\n/x": "!!\n/", "AʰB": "Aʰ", "ABc": "ABc", "abC": "ab", "AB1": "AB", " Ab": " Ab", "12": "1"} {
+		if got := text[:matchTekken(text)]; got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+// The unknown token is found inside the text, as llama.cpp finds it.
+func TestGGUFUnknown(t *testing.T) {
+	tok := mustGGUF(t, ggufOfModel(t, "sp-llama"))
+	if got := tok.Encode("<unk>", false); !slices.Equal(got, []int32{0}) {
+		t.Errorf("Encode = %v, want [0]", got)
+	}
+}
