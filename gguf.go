@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/format/gguf"
+	"github.com/tenon-ml/tenon/nn"
 	"github.com/tenon-ml/tenon/nn/llama"
 	"github.com/tenon-ml/tenon/tensor"
 )
@@ -99,8 +100,37 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 		errs = append(errs, err)
 	}
 	key := arch + ".rope.scaling.type"
-	switch scaling, err := f.String(key); {
-	case errors.Is(err, gguf.ErrNoKey) || err == nil && scaling == "none":
+	scaling, err := f.String(key)
+	if errors.Is(err, gguf.ErrNoKey) {
+		// A factor alone, also under its old name, is linear scaling to llama.cpp.
+		scaling, err = "none", nil
+		for _, k := range []string{arch + ".rope.scaling.factor", arch + ".rope.scale_linear"} {
+			v, bad := float(k)
+			if errors.Is(bad, gguf.ErrNoKey) {
+				continue
+			}
+			if bad != nil {
+				errs = append(errs, bad)
+			} else if v != 0 && v != 1 {
+				config["rope_scaling"] = map[string]any{"rope_type": "linear", "factor": v}
+			}
+			break
+		}
+	}
+	for k, neutral := range map[string]float64{"attn_factor": 1, "yarn_ext_factor": 1, "yarn_log_multiplier": 0} {
+		k = arch + ".rope.scaling." + k
+		// Minus one is llama.cpp's word for the usual.
+		if v, bad := float(k); bad == nil && v != neutral && v != -1 {
+			errs = append(errs, fmt.Errorf("%s: key %q is %g, which is not supported", f.Path(), k, v))
+		} else if bad != nil && !errors.Is(bad, gguf.ErrNoKey) {
+			errs = append(errs, bad)
+		}
+	}
+	if causal, bad := f.Bool(arch + ".attention.causal"); bad == nil && !causal {
+		errs = append(errs, fmt.Errorf("%s: key %q is false, which is not supported", f.Path(), arch+".attention.causal"))
+	}
+	switch {
+	case config["rope_scaling"] != nil || err == nil && scaling == "none":
 	case err != nil:
 		errs = append(errs, err)
 	case scaling == "linear" || scaling == "yarn":
@@ -128,7 +158,7 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 	if n, ok := number(arch+".expert_count", true); ok && n > 0 {
 		errs = append(errs, fmt.Errorf("%s: key %q is %d: mixtures of experts are not supported", f.Path(), arch+".expert_count", n))
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := oneLine(errs); err != nil {
 		return fail(err)
 	}
 
@@ -153,7 +183,21 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 			errs = append(errs, f.Decode(c.RoPE.Divisors, ropeFactors))
 		}
 	}
-	return c, errors.Join(errs...)
+	return c, oneLine(errs)
+}
+
+// oneLine joins errors into one of one line.
+func oneLine(errs []error) error {
+	var list []string
+	for _, err := range errs {
+		if err != nil {
+			list = append(list, err.Error())
+		}
+	}
+	if list == nil {
+		return nil
+	}
+	return nn.Problems(list)
 }
 
 // ggufSource gives a GGUF file's tensors the names, and the order of rows, that

@@ -199,7 +199,7 @@ func ParseConfig(data []byte) (Config, error) {
 			return
 		}
 		if err := json.Unmarshal(v, dst); err != nil {
-			bad("%s is %s: %v", key, v, err)
+			bad("%s is %s: %v", key, shown(v), err)
 		}
 	}
 	var kind string
@@ -223,6 +223,14 @@ func ParseConfig(data []byte) (Config, error) {
 	read("ensure_weight_tying", &c.Tie)
 	read("layer_replication", &c.Replicate)
 	read("trainable_token_indices", (*tokens)(&c.Tokens))
+	for _, key := range []string{"r", "lora_alpha", "lora_dropout"} {
+		if string(c.raw[key]) == "null" { // absent is something else
+			bad("%s is null, want a number", key)
+		}
+	}
+	if len(c.Layers) == 0 { // an empty list is no limit
+		c.Layers = nil
+	}
 	if c.Exclude.AllLinear { // the word means nothing here: it is a pattern like any
 		c.Exclude = Names{Regex: allLinear}
 	}
@@ -232,12 +240,8 @@ func ParseConfig(data []byte) (Config, error) {
 		if !ok {
 			continue
 		}
-		var small bytes.Buffer
-		if err := json.Compact(&small, v); err != nil {
-			return c, err
-		}
-		if !slices.Contains(neutral[key], small.String()) {
-			bad("%s = %s is not supported", key, small.String())
+		if !slices.Contains(neutral[key], compact(v)) {
+			bad("%s = %s is not supported", key, shown(v))
 		}
 	}
 	if err := c.Check(); err != nil {
@@ -258,8 +262,27 @@ func (c *Config) parseInit(bad func(string, ...any)) {
 		c.Init = "gaussian"
 	case `"eva"`, `"orthogonal"`, `"loftq"`: // they concern the beginning alone
 	default:
-		bad("init_lora_weights = %s is not supported", v)
+		bad("init_lora_weights = %s is not supported", shown(c.raw["init_lora_weights"]))
 	}
+}
+
+// compact returns a JSON text without space.
+func compact(v json.RawMessage) string {
+	var b bytes.Buffer
+	if err := json.Compact(&b, v); err != nil {
+		panic(err) // what was JSON is JSON
+	}
+	return b.String()
+}
+
+// shown is a JSON text as errors show it: on one line, and not too long.
+func shown(v json.RawMessage) string {
+	const most = 200
+	s := compact(v)
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
 }
 
 // tokens is a list of ids, those of embed_tokens, or lists by the embedding's name.
@@ -300,6 +323,12 @@ func (p *Patterns) UnmarshalJSON(data []byte) error {
 		var v float64
 		if err := d.Decode(&v); err != nil {
 			return err
+		}
+		// A pattern that is there twice has its place from the first time and its
+		// number from the last, as in Python.
+		if i := slices.IndexFunc(*p, func(q Pattern) bool { return q.Regex == key.(string) }); i >= 0 {
+			(*p)[i].Value = v
+			continue
 		}
 		*p = append(*p, Pattern{key.(string), v})
 	}

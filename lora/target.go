@@ -35,11 +35,16 @@ type matcher struct {
 
 func (c *Config) matcher() (*matcher, error) {
 	m := &matcher{c: c}
-	var errs []error
+	var problems []string
 	compile := func(key, pattern, format string) *regexp.Regexp {
-		re, err := regexp.Compile(strings.Replace(format, "%", pattern, 1))
+		// By itself first: a bracket in it must not close the one around it.
+		_, err := regexp.Compile(pattern)
+		var re *regexp.Regexp
+		if err == nil {
+			re, err = regexp.Compile(strings.Replace(format, "%", pattern, 1))
+		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s %q: %w", key, pattern, err))
+			problems = append(problems, fmt.Sprintf("%s %q: %v", key, pattern, err))
 		}
 		return re
 	}
@@ -64,7 +69,10 @@ func (c *Config) matcher() (*matcher, error) {
 	for _, p := range c.Alphas {
 		m.alphas = append(m.alphas, compile("alpha_pattern", p.Regex, `^(?:.*\.)?(?:%)$`))
 	}
-	return m, errors.Join(errs...)
+	if problems != nil {
+		return m, nn.Problems(problems)
+	}
+	return m, nil
 }
 
 // rank returns the rank of a module and what its low-rank term is multiplied by:

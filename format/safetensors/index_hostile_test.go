@@ -59,10 +59,17 @@ func FuzzIndex(f *testing.F) {
 	f.Add([]byte(`{"weight_map":{"x":"a.safetensors","x":"b.safetensors"}}`))
 	f.Add([]byte(`{"weight_map":{},"weight_map":{}}`))
 	f.Add([]byte(`{"weight_map":null}`))
+	dir := f.TempDir()
+	shards(f, dir)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		dir := t.TempDir()
-		path := shards(t, dir)
-		if err := os.WriteFile(path, data, 0o600); err != nil {
+		index, err := os.CreateTemp(dir, "*.index.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := index.Name()
+		defer os.Remove(path)
+		_, err = index.Write(data)
+		if err := errors.Join(err, index.Close()); err != nil {
 			t.Fatal(err)
 		}
 		s, err := Open(path)

@@ -109,8 +109,16 @@ func ParseConfig(data []byte) (Config, error) {
 		BOS *int32 `json:"bos_token_id"`
 		EOS ids    `json:"eos_token_id"`
 	}
-	if err := errors.Join(json.Unmarshal(text, &c), json.Unmarshal(text, &rest), c.readRoPE(text)); err != nil {
-		return c, err
+	for _, err := range []error{json.Unmarshal(text, &c), json.Unmarshal(text, &rest), c.readRoPE(text)} {
+		if err != nil {
+			return c, err
+		}
+	}
+	if v, ok := raw["num_key_value_heads"]; ok && string(v) == "0" {
+		bad = append(bad, "num_key_value_heads is 0, want 1 or more")
+	}
+	if v, ok := raw["attention_dropout"]; ok && !slices.Contains([]string{"null", "0", "0.0"}, string(v)) {
+		c.Warnings = append(c.Warnings, "attention_dropout is not applied in training")
 	}
 	if v, ok := raw["sliding_window"]; ok && string(v) == "0" && c.ModelType != "llama" {
 		bad = append(bad, "sliding_window is 0, want 1 or more, or null")
@@ -166,12 +174,14 @@ func (l *ids) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*[]int32)(l))
 }
 
-// dropNulls returns the object without its keys that are null: transformers
-// takes those for absent.
+// dropNulls returns the object without its keys that are null, which transformers
+// takes for absent, and without those that are not in small letters: encoding/json
+// would take Hidden_Size for hidden_size.
 func dropNulls(m map[string]json.RawMessage) []byte {
 	out := map[string]json.RawMessage{}
+	small := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' }
 	for k, v := range m {
-		if string(v) != "null" {
+		if string(v) != "null" && strings.TrimFunc(k, small) == "" {
 			out[k] = v
 		}
 	}
