@@ -58,6 +58,7 @@ func (m *Model) SaveCheckpoint(dir, stored string, warn func(string, ...any)) er
 		return err
 	}
 	var entries []safetensors.Entry
+	var notFinite error
 	for name, p := range nn.Params(m.LM) {
 		w := p.T
 		if m.LM.Tied() && name == "lm_head.weight" {
@@ -69,13 +70,16 @@ func (m *Model) SaveCheckpoint(dir, stored string, warn func(string, ...any)) er
 				values := w.F32()
 				e := safetensors.FromFloats(name, t.dtype, w.Shape(), values)
 				if !tensor.Finite(values) || !fits(t.dtype, values) {
-					return fmt.Errorf("tensor %q is not finite in %s", name, stored)
+					notFinite = fmt.Errorf("%s: tensor %q is not finite in %s", m.Path, name, stored)
+					return notFinite
 				}
 				return e.Data(out)
 			},
 		})
 	}
-	if err := safetensors.WriteSharded(dir, entries, map[string]string{"format": "pt"}, maxShard); err != nil {
+	if err := safetensors.WriteSharded(dir, entries, map[string]string{"format": "pt"}, maxShard); notFinite != nil {
+		return notFinite // which names the model instead of the file that is not made
+	} else if err != nil {
 		return err
 	}
 
