@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -18,7 +19,7 @@ import (
 
 // maxShard is the size above which a checkpoint is written in several files,
 // as transformers does.
-const maxShard = 5_000_000_000
+const maxShard = min(5_000_000_000, math.MaxInt)
 
 // StoredTypes are the element types that a checkpoint can be written in, with
 // their names in config.json.
