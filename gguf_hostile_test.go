@@ -2,14 +2,17 @@ package tenon
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tenon-ml/tenon/format/gguf"
+	"github.com/tenon-ml/tenon/internal/mapped"
 )
 
 // withFloats returns a GGUF file with further metadata.
@@ -73,6 +76,44 @@ func TestGGUFKeys(t *testing.T) {
 		}
 		if err != nil || config.RoPE.Type != want || config.RoPE.Factor != c.factor {
 			t.Errorf("%s: %v, %q by %g, want %q by %g", about, err, config.RoPE.Type, config.RoPE.Factor, want, c.factor)
+		}
+	}
+}
+
+// A file that is cut off between its header and its tensors is an error, also for
+// rows that are put into another order.
+func TestGGUFTruncatedInUse(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files are not mapped on this system, nor can they be cut off while they are open")
+	}
+	good, err := os.ReadFile("testdata/llama/gguf/chat.F32.gguf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "m.gguf")
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	config, err := configOfGGUF(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := newGGUFSource(f, config)
+	if err := os.Truncate(path, 100); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.up_proj.weight", "model.embed_tokens.weight"} {
+		shape, ok := source.Shape(name)
+		if !ok {
+			t.Fatalf("no tensor %q", name)
+		}
+		if err := source.Decode(make([]float32, shape[0]*shape[1]), name); !errors.Is(err, mapped.ErrChanged) || !strings.HasPrefix(err.Error(), path+": ") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

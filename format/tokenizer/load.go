@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"github.com/tenon-ml/tenon/internal/mapped"
 )
 
 // maxFileSize bounds a tokenizer's file; the largest in use have some 35 MB.
@@ -83,16 +85,7 @@ func loadFile(path string, specials ...string) (*Tokenizer, error) {
 	return t, nil
 }
 
-func readFile(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("%s: %d bytes, want at most %d", path, info.Size(), limit)
-	}
-	return os.ReadFile(path)
-}
+func readFile(path string, limit int64) ([]byte, error) { return mapped.ReadFile(path, limit) }
 
 // parse reads a tokenizer.json. Those of the specials that are in the vocabulary
 // but not among its added tokens are added to them, as transformers does.
