@@ -545,3 +545,29 @@ func TestComputeErrors(t *testing.T) {
 		}
 	}
 }
+
+// What a configuration asks for and its family ignores is said once.
+func TestConfigWarnings(t *testing.T) {
+	dir := t.TempDir()
+	model := filepath.Join(dir, "model")
+	if err := os.CopyFS(model, os.DirFS(testdata+"/llama/mha")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(model, "config.json")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(b), `"attention_bias"`, `"partial_rotary_factor": 0.5, "attention_bias"`, 1)
+	plant(t, dir, map[string]string{"model/config.json": text, "d.jsonl": `{"input_ids": [1,2,3,4]}`})
+	for _, args := range [][]string{
+		{"logits", "--tokens", "1,2", "--out", dir + "/l.safetensors"},
+		{"finetune", "--json", "--data", dir + "/d.jsonl", "--out", dir + "/out", "--save-every", "1"},
+		{"eval", "--data", dir + "/d.jsonl"},
+	} {
+		r := tenonCmd(t, append(args, "--model", model)...)
+		if r.code != exitDone || strings.Count(r.err, "\n") != 1 || !strings.HasPrefix(r.err, "tenon: "+model) || !strings.Contains(r.err, "partial_rotary_factor") {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+}

@@ -49,6 +49,16 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// The other commands end with the same statuses.
+func TestInterruptGenerate(t *testing.T) {
+	var stderr strings.Builder
+	code := Main([]string{"generate", "--model", testdata + "/llama/chat", "--prompt", "a", "--max-tokens", "200"},
+		strings.NewReader(""), &signalling{n: 1, signal: syscall.SIGTERM}, &stderr)
+	if code != 143 || stderr.String() != "tenon generate: interrupted\n" {
+		t.Errorf("status %d, stderr %q", code, stderr.String())
+	}
+}
+
 // signalling is a writer that sends this process a signal at the n-th write.
 type signalling struct {
 	n      int
