@@ -134,9 +134,9 @@ func (e *saveError) Unwrap() error { return e.error }
 // checkpoints are the states that a run leaves in its --out while it goes on.
 type checkpoints struct {
 	out  *outDir
-	most int // 0: all are kept
-	// mine says that those in out are of this run.
-	mine bool
+	most int  // 0: all are kept
+	mine bool // those in out are of this run
+	good int  // the step of the last one that was read or saved; 0: none
 }
 
 // open looks at what checkpoints there are. Those of another run that did not come
@@ -146,7 +146,9 @@ func (k *checkpoints) open(from *checkpoint) error {
 	if err != nil {
 		return fmt.Errorf("--out %q: %w", k.out.given, plain(err))
 	}
-	k.mine = from != nil && same(k.out.final, filepath.Dir(from.dir))
+	if k.mine = from != nil && same(k.out.final, filepath.Dir(from.dir)); k.mine {
+		k.good = from.state.Step
+	}
 	if !k.mine && len(list) > 0 && !finishedRun(k.out.final) {
 		return fmt.Errorf("--out %q: holds %s of a run that is not finished: go on with it by --resume %s, or remove its checkpoints, or name another folder",
 			k.out.given, checkpointName(list[len(list)-1]), shellQuote(k.out.given))
@@ -213,7 +215,7 @@ func (k *checkpoints) save(step int, write func(dir string) error) (err error) {
 	if err := place(temp, path); err != nil {
 		return err
 	}
-	k.mine = true
+	k.mine, k.good = true, step
 	if err := disk.sync(out); err != nil {
 		return err
 	}
@@ -243,13 +245,12 @@ func (k *checkpoints) prune(most, but int) error {
 	return err
 }
 
-// last returns the newest checkpoint of this run, "" if there is none.
+// last returns the last checkpoint that is known to be good, "" if there is none.
 func (k *checkpoints) last() string {
-	list, err := checkpointSteps(k.out.final)
-	if err != nil || len(list) == 0 || !k.mine {
+	if k.good == 0 {
 		return ""
 	}
-	return k.path(list[len(list)-1])
+	return k.path(k.good)
 }
 
 // carry puts the checkpoints into the folder that will take the place of out. The

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -419,18 +418,18 @@ func (r *run) checkpoint() error {
 // stopped saves the last good state of a run that came to no good end, and adds to
 // the error where it lies.
 func (r *run) stopped(cmd *cobra.Command, err error) error {
-	path := r.k.path(r.state.Step)
-	if _, failed := os.Stat(filepath.Join(r.dir.final, checkpointName(r.state.Step))); failed != nil || !r.k.mine {
-		if r.state.Step == 0 || r.state.Step != r.options.Optimizer.Steps() {
-			return err
-		}
-		if _, ok := errors.AsType[*saveError](err); ok { // no use to try again
-			path = r.k.last()
-		} else if failed := r.checkpoint(); failed != nil {
+	if r.state.Step == 0 {
+		return err
+	}
+	// After a step that was half done, or when saving has failed already, there is
+	// only what was saved before.
+	_, tried := errors.AsType[*saveError](err)
+	if r.k.good != r.state.Step && !tried && r.state.Step == r.options.Optimizer.Steps() {
+		if failed := r.checkpoint(); failed != nil {
 			err = fmt.Errorf("%w; %w", err, failed)
-			path = r.k.last()
 		}
 	}
+	path := r.k.last()
 	switch {
 	case path == "":
 		return fmt.Errorf("%w; no state could be saved", err)

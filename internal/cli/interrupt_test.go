@@ -49,6 +49,27 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// What is interrupted at a step whose checkpoint is damaged saves it again.
+func TestInterruptAtDamaged(t *testing.T) {
+	dir := t.TempDir()
+	plant(t, dir, map[string]string{"d.jsonl": `{"input_ids": [1,2,3,4,5,6]}`})
+	out := filepath.Join(dir, "out")
+	done(t, "finetune", "--model", testdata+"/llama/mha", "--data", dir+"/d.jsonl", "--steps", "2000", "--json", "--out", out, "--save-every", "1000")
+	if err := os.RemoveAll(filepath.Join(out, "checkpoint-2000")); err != nil {
+		t.Fatal(err)
+	}
+	plant(t, out, map[string]string{"checkpoint-1001/trainer_state.json": "{}"})
+	var stderr strings.Builder
+	code := Main([]string{"finetune", "--json", "--resume", out}, strings.NewReader(""), &signalling{n: 1, signal: syscall.SIGINT}, &stderr)
+	list, err := checkpointSteps(out)
+	if err != nil || code != 130 || len(list) < 2 {
+		t.Fatalf("status %d, checkpoints %v, %v", code, list, err)
+	}
+	if _, err := readCheckpoint(filepath.Join(out, checkpointName(list[len(list)-1]))); err != nil {
+		t.Error(err)
+	}
+}
+
 // The other commands end with the same statuses.
 func TestInterruptGenerate(t *testing.T) {
 	var stderr strings.Builder
