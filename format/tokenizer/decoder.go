@@ -97,7 +97,7 @@ func parseDecodeSteps(steps []decodeStep, raw json.RawMessage, depth int, g *gro
 	switch typ {
 	case "Sequence":
 		if depth >= maxDepth {
-			return nil, fmt.Errorf("Sequences nested deeper than %d", maxDepth)
+			return nil, fmt.Errorf("a Sequence nested deeper than %d", maxDepth)
 		}
 		var f struct {
 			Decoders []json.RawMessage `json:"decoders"`

@@ -131,7 +131,7 @@ func mutateProto(msg []byte, depth int, yield func([]byte)) {
 	rest := msg
 	for len(rest) > 0 {
 		var f protoField
-		n := len(rest)
+		var n int
 		stop := fmt.Errorf("stop")
 		if err := protoFields(rest, func(p protoField) error { f = p; return stop }); err != stop {
 			return
