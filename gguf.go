@@ -80,6 +80,7 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 		{"max_position_embeddings", arch + ".context_length", true},
 		{"bos_token_id", "tokenizer.ggml.bos_token_id", true},
 		{"eos_token_id", "tokenizer.ggml.eos_token_id", true},
+		{"pad_token_id", "tokenizer.ggml.padding_token_id", true},
 	} {
 		if n, ok := number(k.gguf, k.absent); ok {
 			config[k.key] = n

@@ -1,6 +1,10 @@
 package autograd
 
-import "github.com/tenon-ml/tenon/tensor"
+import (
+	"slices"
+
+	"github.com/tenon-ml/tenon/tensor"
+)
 
 // ReplaceRows returns w [V, C] with row ids[i] replaced by rows[i], [len(ids), C].
 //
@@ -32,18 +36,29 @@ func (t *Tape) ReplaceRows(w, rows *Value, ids []int32) *Value {
 }
 
 // Embedding returns the rows of table [V, C] that ids name: z[i] = table[ids[i]],
-// [N, C]. An id outside the table panics with a ShapeError.
+// [N, C]. An id outside the table panics with a ShapeError. Rows of the ids in still
+// get no gradient (PyTorch's padding_idx).
 //
 //	dtable[ids[i]] += dz[i]
-func (t *Tape) Embedding(table *Value, ids []int32) *Value {
+func (t *Tape) Embedding(table *Value, ids []int32, still ...int32) *Value {
 	z := table.T.Gather(t.arena, ids)
 	return t.record("embedding", z, []*Value{table}, nil, func(dz tt, _ []bool) []tt {
+		to, from := ids, []int32(nil)
+		if len(still) > 0 {
+			to = nil
+			for i, id := range ids {
+				if !slices.Contains(still, id) {
+					to, from = append(to, id), append(from, int32(i))
+				}
+			}
+			dz = dz.Gather(t.arena, from)
+		}
 		if g := t.existing(table); g != nil {
-			g.ScatterAdd(dz, ids)
+			g.ScatterAdd(dz, to)
 			return []tt{nil}
 		}
 		g := tensor.Result(dz.DType(), table.Shape(), dz).Fill(0)
-		g.ScatterAdd(dz, ids)
+		g.ScatterAdd(dz, to)
 		return []tt{g}
 	})
 }

@@ -103,16 +103,23 @@ func (e *Embedding) Embed(s *nn.Step, ids []int32) *autograd.Value {
 		return x
 	}
 	if t.a != nil {
-		x = x.Add(s.Tape.Embedding(t.a, ids).MatMul(t.b).Scale(t.scale))
+		x = x.Add(s.Tape.Embedding(t.a, ids, e.Base.Still...).MatMul(t.b).Scale(t.scale))
 	}
 	if t.rows != nil {
-		x = t.replace(s, x, ids)
+		x = t.replace(s, x, ids, e.Base.Still)
 	}
 	return x
 }
 
-// replace puts the trained rows in the place of those of their tokens.
-func (t *term) replace(s *nn.Step, x *autograd.Value, ids []int32) *autograd.Value {
+// replace puts the trained rows in the place of those of their tokens. The rows of
+// the ids in still get no gradient.
+func (t *term) replace(s *nn.Step, x *autograd.Value, ids, still []int32) *autograd.Value {
+	var stillRows []int32
+	for _, id := range still {
+		if j := slices.Index(t.ids, id); j >= 0 {
+			stillRows = append(stillRows, int32(j))
+		}
+	}
 	at := make([]int32, len(ids))
 	own, base := make([]float32, len(ids)), make([]float32, len(ids))
 	for i, id := range ids {
@@ -125,7 +132,7 @@ func (t *term) replace(s *nn.Step, x *autograd.Value, ids []int32) *autograd.Val
 	column := func(v []float32) *autograd.Value {
 		return s.Tape.Input(s.Tape.Arena().FromF32(v, len(ids), 1))
 	}
-	return x.Mul(column(base)).Add(s.Tape.Embedding(t.rows, at).Mul(column(own)))
+	return x.Mul(column(base)).Add(s.Tape.Embedding(t.rows, at, stillRows...).Mul(column(own)))
 }
 
 // term is one adapter's part of one layer.

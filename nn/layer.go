@@ -121,6 +121,10 @@ type Embedder interface {
 // Embedding turns token ids into rows of its weight [V, C].
 type Embedding struct {
 	Weight *autograd.Value `nn:"weight"`
+
+	// Still are ids whose rows get no gradient here: the padding token's, as with
+	// PyTorch's padding_idx.
+	Still []int32
 }
 
 // NewEmbedding returns an Embedding that has a shape but no contents yet.
@@ -128,7 +132,7 @@ func NewEmbedding(vocab, dim int) *Embedding { return &Embedding{Weight: meta(vo
 
 // Embed returns the rows of ids, [len(ids), C].
 func (e *Embedding) Embed(s *Step, ids []int32) *autograd.Value {
-	return s.Tape.Embedding(s.Param(e.Weight), ids)
+	return s.Tape.Embedding(s.Param(e.Weight), ids, e.Still...)
 }
 
 // Table returns the weight.

@@ -43,6 +43,10 @@ type Config struct {
 	// them, or from rope_parameters, as 5 does.
 	RoPE RoPE `json:"-"`
 
+	// Pad is the padding token, whose embedding gets no gradient; negative ids count
+	// from the end of the vocabulary. nil: none.
+	Pad *int32 `json:"pad_token_id"`
+
 	// BOS and EOS are the ids of bos_token_id and eos_token_id, which may be a
 	// list.
 	BOS int32   `json:"-"`
@@ -224,6 +228,9 @@ func (c *Config) Check() error {
 	}
 	if !(c.RMSNormEps > 0 && c.RMSNormEps < 1) {
 		bad = append(bad, fmt.Sprintf("rms_norm_eps is %g, want more than 0 and less than 1", c.RMSNormEps))
+	}
+	if c.Pad != nil && (int(*c.Pad) >= c.VocabSize || int(*c.Pad) < -c.VocabSize) {
+		bad = append(bad, fmt.Sprintf("pad_token_id is %d, want one within the vocabulary of %d", *c.Pad, c.VocabSize))
 	}
 	if c.SlidingWindow < 0 {
 		bad = append(bad, fmt.Sprintf("sliding_window is %d, want 1 or more, or null", c.SlidingWindow))

@@ -52,7 +52,11 @@ type MLP struct {
 // New returns a model that has the shapes of its configuration and no contents
 // yet (see nn.Load). A tied head shares the embedding's weight.
 func New(c Config) *Model {
-	m := &Model{Config: c, Embed: nn.NewEmbedding(c.VocabSize, c.HiddenSize), Norm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps)}
+	embed := nn.NewEmbedding(c.VocabSize, c.HiddenSize)
+	if c.Pad != nil {
+		embed.Still = []int32{(*c.Pad + int32(c.VocabSize)) % int32(c.VocabSize)}
+	}
+	m := &Model{Config: c, Embed: embed, Norm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps)}
 	f := families[c.ModelType]
 	q, kv := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
 	for i := range c.NumHiddenLayers {
