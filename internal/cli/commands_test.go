@@ -117,14 +117,15 @@ func TestMergeFromGGUF(t *testing.T) {
 	adapter, merged := filepath.Join(dir, "adapter"), filepath.Join(dir, "merged")
 	plant(t, dir, map[string]string{"d.jsonl": `{"input_ids": [1,2,3,4]}`})
 	done(t, "finetune", "--model", gguf, "--data", dir+"/d.jsonl", "--out", adapter, "--steps", "1", "--lr", "0", "--json")
-	r := tenonCmd(t, "merge", "--model", gguf, "--adapter", adapter, "--out", merged)
-	if r.code != exitDone || !strings.Contains(r.err, "its tokenizer is not written") {
-		t.Fatalf("%+v", r)
-	}
+	done(t, "merge", "--model", gguf, "--adapter", adapter, "--out", merged)
 	// B is zero: the merged checkpoint is the GGUF file's model.
 	logitsOf(t, testdata+"/llama/gguf/chat.F32.golden.safetensors", "logits", "--model", merged)
-	if _, err := os.Stat(filepath.Join(merged, "chat_template.jinja")); err != nil {
-		t.Error(err)
+	if a, b := done(t, "generate", "--model", merged, "--chat", "hello", "--max-tokens", "5"), done(t, "generate", "--model", gguf, "--chat", "hello", "--max-tokens", "5"); a != b {
+		t.Errorf("the checkpoint answers %q, want %q", a, b)
+	}
+	const text = "Hello, world: 12 déjà"
+	if got, want := done(t, "tokenize", "--model", merged, "--text", text), done(t, "tokenize", "--model", gguf, "--text", text); got != want {
+		t.Errorf("the checkpoint's tokenizer gives %s, want %s", got, want)
 	}
 }
 
