@@ -88,7 +88,7 @@ func Read(r io.Reader, name string, o ReadOptions) ([]Example, error) {
 	var out []Example
 	in := bufio.NewReaderSize(r, 1<<16)
 	for line := 1; ; line++ {
-		text, err := in.ReadBytes('\n')
+		text, err := readLine(in)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("%s: line %d: %w", name, line, err)
 		}
@@ -116,6 +116,25 @@ func Read(r io.Reader, name string, o ReadOptions) ([]Example, error) {
 
 // forms lists the keys by which a line's form is known.
 var forms = []string{"text", "prompt", "messages", "input_ids"}
+
+// longestLine bounds a line: what is longer is no text to learn from but a file of
+// another kind, or one without an end.
+const longestLine = 64 << 20
+
+// readLine returns the next line with its end.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
+		}
+		if len(line) > longestLine {
+			return nil, fmt.Errorf("longer than %d bytes, want one JSON object a line", longestLine)
+		}
+	}
+}
 
 // parse turns one line into an example.
 func (o *ReadOptions) parse(line []byte) (Example, error) {

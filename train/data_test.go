@@ -336,3 +336,20 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// endless is a file without an end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
+}
+
+func TestEndlessLine(t *testing.T) {
+	_, err := Read(endless{}, "/dev/zero", ReadOptions{})
+	if err == nil || !strings.HasPrefix(err.Error(), "/dev/zero: line 1: longer than") {
+		t.Errorf("error %v", err)
+	}
+}
