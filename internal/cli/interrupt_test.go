@@ -5,10 +5,12 @@ package cli
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // An interrupted run finishes its step, saves its state, leaves what --out held
@@ -88,9 +90,14 @@ type signalling struct {
 
 func (w *signalling) Write(p []byte) (int, error) {
 	if w.n--; w.n == 0 {
+		came := make(chan os.Signal, 1)
+		signal.Notify(came, w.signal)
+		defer signal.Stop(came)
 		if err := syscall.Kill(os.Getpid(), w.signal); err != nil {
 			return 0, err
 		}
+		<-came
+		time.Sleep(100 * time.Millisecond) // and the command has it too
 	}
 	return len(p), nil
 }
