@@ -70,13 +70,13 @@ before, at least 90 % after, and the merged model agrees with the adapted one.`,
 
 // ownModel says how to do the same with files.
 const ownModel = `The same with your own model, a Hugging Face folder or a .gguf file, and
-lines such as {"prompt": "dan: grab the red cup\n", "completion": "[get (cup red)]"}:
+lines such as {"prompt": "grab the red cup =>", "completion": " [get (cup red)]"}:
 
-    tenon generate --model MODEL --prompt "dan: grab the red cup"                what it says before
-    tenon finetune --model MODEL --data train.jsonl --out my-adapter             LoRA
-    tenon eval     --model MODEL --adapter my-adapter --data held-out.jsonl      how well it learnt
-    tenon generate --model MODEL --adapter my-adapter --prompt "dan: grab …"     what it says now
-    tenon merge    --model MODEL --adapter my-adapter --out merged               a model of its own
+  what it says before    tenon generate --model MODEL --prompt "grab the red cup =>"
+  LoRA                   tenon finetune --model MODEL --data train.jsonl --out my-adapter
+  how well it learnt     tenon eval     --model MODEL --adapter my-adapter --data held-out.jsonl
+  what it says now       tenon generate --model MODEL --adapter my-adapter --prompt "grab the red cup =>"
+  a model by itself      tenon merge    --model MODEL --adapter my-adapter --out merged
 `
 
 // phases shows on a terminal, as a bar each, what the demo is busy with.

@@ -77,12 +77,13 @@ func TestDemoText(t *testing.T) {
 func TestDemoCommands(t *testing.T) {
 	n := 0
 	for line := range strings.SplitSeq(ownModel, "\n") {
-		args := strings.Fields(line)
-		if len(args) == 0 || args[0] != "tenon" {
+		_, text, found := strings.Cut(line, "  tenon ")
+		if !found {
 			continue
 		}
+		args := strings.Fields(text)
 		n++
-		cmd, _, err := newRoot(&env{}).Find(args[1:2])
+		cmd, _, err := newRoot(&env{}).Find(args[:1])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +93,7 @@ func TestDemoCommands(t *testing.T) {
 			}
 		}
 	}
-	if n < 4 {
+	if n != 5 {
 		t.Errorf("%d commands found", n)
 	}
 }

@@ -120,7 +120,7 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 		return nil, err
 	}
 	defer nn.Release(d.lm)
-	r = &Report{HeldOut: o.HeldOut, Lines: o.Lines, Steps: o.Steps, Seed: o.Seed, Threads: o.Threads}
+	r = &Report{HeldOut: o.HeldOut, Lines: o.Lines, Steps: o.Steps, Seed: o.Seed, Threads: d.dev.Threads()}
 	for _, p := range nn.Params(d.lm) {
 		r.BaseParams += p.T.Elems()
 	}
