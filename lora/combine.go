@@ -87,7 +87,9 @@ func Combine(name string, adapters []*Adapter, weights []float64, dev tensor.Dev
 	c := &sum.Config
 	same := func(p Pattern) bool { return p.Value == float64(c.Rank) }
 	c.Ranks, c.Alphas = slices.DeleteFunc(c.Ranks, same), slices.DeleteFunc(c.Alphas, same)
-	return sum, sum.attach()
+	sum.done = func(bool) {}
+	sum.attach()
+	return sum, nil
 }
 
 // axisOf returns the axis of A that is the rank: the first, of an embedding's, which

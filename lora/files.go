@@ -67,10 +67,12 @@ func Load(model any, name, dir string, dev tensor.Device) (*Adapter, error) {
 		for _, v := range append(made, a.own...) {
 			v.T.Release()
 		}
+		a.done(false)
 		slices.Sort(r.problems)
 		return nil, fmt.Errorf("%s: %w", path, nn.Problems(r.problems))
 	}
-	return a, a.attach()
+	a.attach()
+	return a, nil
 }
 
 // baseName follows a module's name in the name of its own weight.
@@ -176,6 +178,11 @@ func (r *reader) base(a *Adapter, module string) {
 	own := autograd.Param(t)
 	a.own = append(a.own, own)
 	a.overlays = append(a.overlays, overlay{w, own})
+	if embedding, head := a.tied(); module == embedding {
+		a.overlays = append(a.overlays, overlay{weightOf(a.model, head), own})
+	} else if module == head {
+		a.overlays = append(a.overlays, overlay{weightOf(a.model, embedding), own})
+	}
 }
 
 // weightOf returns the weight of a slot.

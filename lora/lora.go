@@ -178,6 +178,7 @@ type Adapter struct {
 	terms    []*placed
 	overlays []overlay
 	own      []*autograd.Value // of overlays that are not trained
+	done     func(stay bool)   // ends the replication of layers
 	use      *nn.Adapter
 	base     []*tensor.Tensor // the model's own tensors while merged, see targets
 
@@ -211,7 +212,7 @@ func (a *Adapter) Hold() (use *nn.Adapter, done func(), ok bool) {
 // design returns the adapter that a configuration asks for on a model, with
 // shapes and no contents. The model is not changed, but that tied weights which
 // the adapter treats differently become two parameters with the same contents.
-func design(model any, name string, c Config) (*Adapter, error) {
+func design(model any, name string, c Config) (a *Adapter, err error) {
 	if c.Targets.None() && c.Save == nil && c.Tokens == nil {
 		if f, ok := model.(interface{ Family() string }); ok {
 			c.Targets.List = DefaultTargets(f.Family())
@@ -221,30 +222,34 @@ func design(model any, name string, c Config) (*Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
+	a = &Adapter{Name: name, model: model, done: func(bool) {}}
+	defer func(a *Adapter) {
+		if err != nil {
+			a.done(false)
+		}
+	}(a)
 	if c.Replicate != nil {
-		r, ok := model.(interface{ Replicate([][2]int) error })
+		r, ok := model.(interface {
+			Replicate([][2]int) (func(stay bool), error)
+		})
 		if !ok {
 			return nil, errors.New("layer_replication is not supported for the model")
 		}
-		if err := r.Replicate(c.Replicate); err != nil {
+		if a.done, err = r.Replicate(c.Replicate); err != nil {
+			a.done = func(bool) {}
 			return nil, fmt.Errorf("layer_replication: %w", err)
 		}
+	}
+	if err := Prepare(model); err != nil {
+		return nil, err
 	}
 	slots, err := m.targets(model)
 	if err != nil {
 		return nil, err
 	}
-	a := &Adapter{Name: name, Config: c, model: model}
-	touched := map[string]bool{} // modules whose weight the adapter has apart
+	a.Config = c
 	for _, s := range slots {
 		a.addTerm(m, s)
-		touched[s.Path] = true
-	}
-	for module := range savedModules(model, m) {
-		touched[module] = true
-	}
-	if !c.Tie {
-		untie(model, touched)
 	}
 	if err := a.addSaved(m); err != nil {
 		return nil, err
@@ -256,24 +261,6 @@ func design(model any, name string, c Config) (*Adapter, error) {
 		return nil, err
 	}
 	return a, nil
-}
-
-// untie makes tied weights two parameters if the adapter concerns only one of the
-// layers that have them.
-func untie(model any, touched map[string]bool) {
-	t, ok := model.(interface {
-		Tied() bool
-		Untie()
-	})
-	if !ok || !t.Tied() {
-		return
-	}
-	for module := range touched {
-		if isOutput(model, module) || isEmbedding(model, module) {
-			t.Untie()
-			return
-		}
-	}
 }
 
 func isOutput(model any, module string) bool {
@@ -305,7 +292,7 @@ func (a *Adapter) addTerm(m *matcher, s nn.Slot) {
 		a.params[len(a.params)-1].transposed = true
 		t.b = a.add(s.Path+".lora_embedding_B", nil, r, dim)
 		a.params[len(a.params)-1].transposed = true
-		if head := a.tiedHead(); c.Tie && head != "" {
+		if _, head := a.tied(); c.Tie && head != "" {
 			// The head's term is the embedding's, seen from the other side.
 			a.terms = append(a.terms, &placed{path: head, term: &term{a: t.b, b: t.a, scale: scale, dropout: c.Dropout}})
 			n := len(a.params)
@@ -344,35 +331,47 @@ func (a *Adapter) addSaved(m *matcher) error {
 			return fmt.Errorf("modules_to_save %q matches no module of the model", n)
 		}
 	}
+	embedding, head := a.tied()
+	if m.c.Tie && head != "" && (saved[embedding] || saved[head]) {
+		// One parameter, which both have.
+		own := a.overlay(embedding+".weight", weightOf(a.model, embedding))
+		a.params[len(a.params)-1].also = head + ".weight"
+		a.overlays = append(a.overlays, overlay{weightOf(a.model, head), own})
+		delete(saved, embedding)
+		delete(saved, head)
+	}
 	for name, p := range nn.Params(a.model) {
 		for module := range saved {
 			if strings.HasPrefix(name, module+".") {
 				a.overlay(name, p)
-				if head := a.tiedHead(); m.c.Tie && head != "" && isEmbedding(a.model, module) {
-					a.params[len(a.params)-1].also = head + ".weight"
-				}
 			}
 		}
 	}
 	return nil
 }
 
-// tiedHead returns the head that is tied to the embedding, "" if there is none.
-func (a *Adapter) tiedHead() string {
-	if t, ok := a.model.(interface{ Tied() bool }); ok && t.Tied() {
-		for _, s := range nn.Slots(a.model) {
-			if isOutput(a.model, s.Path) {
-				return s.Path
-			}
+// tied returns the names of the embedding and of the head that is tied to it, "" if
+// there is none.
+func (a *Adapter) tied() (embedding, head string) {
+	if t, ok := a.model.(interface{ Tied() bool }); !ok || !t.Tied() {
+		return "", ""
+	}
+	for _, s := range nn.Slots(a.model) {
+		switch {
+		case s.Embedder() != nil:
+			embedding = s.Path
+		case isOutput(a.model, s.Path):
+			head = s.Path
 		}
 	}
-	return ""
+	return embedding, head
 }
 
 // overlay adds a parameter that takes the place of the model's p and begins as it.
-func (a *Adapter) overlay(name string, p *autograd.Value) {
-	own := a.add(name, p.T.CopyTo, p.Shape()...)
+func (a *Adapter) overlay(name string, p *autograd.Value) (own *autograd.Value) {
+	own = a.add(name, p.T.CopyTo, p.Shape()...)
 	a.overlays = append(a.overlays, overlay{p, own})
+	return own
 }
 
 // addBiases adds copies of the model's biases that are trained.
@@ -399,10 +398,8 @@ func (a *Adapter) addBiases(targets []nn.Slot) error {
 // addTokens adds rows for the tokens that are trained, to an embedding or a head,
 // and where they are tied to both.
 func (a *Adapter) addTokens() error {
-	tied := false
-	if t, ok := a.model.(interface{ Tied() bool }); ok {
-		tied = t.Tied()
-	}
+	_, head := a.tied()
+	tied := head != ""
 	var shared *autograd.Value // rows of the embedding, which a tied head shares
 	for _, name := range slices.Sorted(maps.Keys(a.Config.Tokens)) {
 		ids := a.Config.Tokens[name]
@@ -432,11 +429,7 @@ func (a *Adapter) addTokens() error {
 		a.at(path).rows, a.at(path).ids = rows, ids
 		if tied && embedding {
 			shared = rows
-			for _, s := range nn.Slots(a.model) {
-				if isOutput(a.model, s.Path) {
-					a.at(s.Path).rows, a.at(s.Path).ids = rows, ids
-				}
-			}
+			a.at(head).rows, a.at(head).ids = rows, ids
 		}
 	}
 	return nil
@@ -489,26 +482,27 @@ func (places) WrapEmbedder(_ string, base nn.Embedder) nn.Embedder {
 }
 
 // Prepare freezes a model and gives its layers places for adapters, which the first
-// adapter does otherwise. Afterwards adapters come and go while calls are under
-// way, but for those that untie weights or replicate layers.
+// adapter does otherwise; tied weights become two parameters with the same contents.
+// Afterwards adapters come and go while calls are under way, but for those that
+// replicate layers.
 func Prepare(model any) error {
-	for _, s := range nn.Slots(model) {
-		switch s.Layer().(type) {
-		case *nn.Linear:
-			return Apply(model, places{})
-		}
-		if _, ok := s.Embedder().(*nn.Embedding); ok {
-			return Apply(model, places{})
-		}
+	bare := slices.ContainsFunc(nn.Slots(model), func(s nn.Slot) bool {
+		_, linear := s.Layer().(*nn.Linear)
+		_, embedding := s.Embedder().(*nn.Embedding)
+		return linear || embedding
+	})
+	if !bare {
+		return nil
 	}
-	return nil
+	if t, ok := model.(interface{ Untie() }); ok {
+		t.Untie()
+	}
+	return Apply(model, places{})
 }
 
 // attach gives the adapter, whose parameters have contents by now, its places.
-func (a *Adapter) attach() error {
-	if err := Prepare(a.model); err != nil {
-		return err
-	}
+func (a *Adapter) attach() {
+	a.done(true)
 	a.use = &nn.Adapter{Parts: map[any]any{}, Params: map[*autograd.Value]*autograd.Value{}}
 	layers := map[string]any{}
 	for _, s := range nn.Slots(a.model) {
@@ -525,7 +519,6 @@ func (a *Adapter) attach() error {
 	for _, o := range a.overlays {
 		a.use.Params[o.base] = o.own
 	}
-	return nil
 }
 
 // New freezes a model and adapts it by a new adapter, drawn from seed: A by
@@ -547,11 +540,13 @@ func New(model any, name string, c Config, seed uint64, dev tensor.Device) (*Ada
 		})
 		if err != nil {
 			a.releaseFirst(i)
+			a.done(false)
 			return nil, err
 		}
 		p.value.T = t
 	}
-	return a, a.attach()
+	a.attach()
+	return a, nil
 }
 
 // init fills in a parameter's first contents.

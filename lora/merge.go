@@ -1,6 +1,7 @@
 package lora
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -109,8 +110,6 @@ func (a *Adapter) merged() ([]change, error) {
 	for _, o := range a.overlays {
 		at[o.base].CopyFrom(o.own.T)
 	}
-	done := map[*autograd.Value]bool{} // rows of tied weights are replaced once
-	adapted := map[*autograd.Value]bool{}
 	for _, t := range a.terms {
 		w := at[t.weight()]
 		if t.a != nil {
@@ -118,8 +117,7 @@ func (a *Adapter) merged() ([]change, error) {
 			switch {
 			case embedding: // both are kept transposed: E + s·Aᵀ·Bᵀ
 				w.AddMatMul(t.a.T, t.b.T, false, false, t.scale)
-				adapted[t.weight()] = true
-			case !adapted[t.weight()]: // but not a tied head a second time
+			default:
 				w.AddMatMul(t.b.T, t.a.T, false, false, t.scale)
 			}
 		}
@@ -132,10 +130,21 @@ func (a *Adapter) merged() ([]change, error) {
 			at[bias].AddInPlace(s)
 			s.Release()
 		}
-		if t.rows != nil && !done[t.weight()] {
-			done[t.weight()] = true
+		if t.rows != nil {
 			for i, id := range t.ids {
 				w.Slice(int(id), int(id)+1).CopyFrom(t.rows.T.Slice(i, i+1))
+			}
+		}
+	}
+	// Tied weights that became the same stay tied.
+	if embedding, head := a.tied(); head != "" {
+		e, h := at[weightOf(a.model, embedding)], at[weightOf(a.model, head)]
+		if e != nil && h != nil && bytes.Equal(e.Raw(), h.Raw()) {
+			for i := range out {
+				if out[i].to == h {
+					h.Release()
+					out[i].to = e.Retain()
+				}
 			}
 		}
 	}

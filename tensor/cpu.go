@@ -124,12 +124,9 @@ func (m *memory) get(n int) (*cpuBuffer, error) {
 	if m.free == nil {
 		m.free = map[int][]*cpuBuffer{}
 	}
-	list := m.free[class]
-	var buf *cpuBuffer
+	buf := m.idle(class)
 	switch {
-	case len(list) > 0:
-		buf = list[len(list)-1]
-		m.free[class] = list[:len(list)-1]
+	case buf != nil:
 	case class < slab/8:
 		if len(m.rest) < class {
 			b, err := mapMemory(slab)
@@ -155,10 +152,22 @@ func (m *memory) get(n int) (*cpuBuffer, error) {
 	return buf, nil
 }
 
+// idle takes a buffer of a class, or of a larger one up to its double, from the pool:
+// where sizes vary from step to step, memory is used again instead of added to.
+func (m *memory) idle(class int) *cpuBuffer {
+	for c := class; c <= 2*class; c = sizeClass(c + 1) {
+		if list := m.free[c]; len(list) > 0 {
+			m.free[c] = list[:len(list)-1]
+			return list[len(list)-1]
+		}
+	}
+	return nil
+}
+
 func (m *memory) put(b *cpuBuffer) {
 	m.mu.Lock()
 	m.free[b.class] = append(m.free[b.class], b)
-	m.inUse -= b.class
+	m.inUse -= sizeClass(b.n)
 	m.mu.Unlock()
 }
 

@@ -155,6 +155,13 @@ var tolerances = [numClass]tolerance{
 // element that is too far off and the one that is farthest, and says how many
 // are. NaN equals NaN, and an infinity itself.
 func Compare(class Class, name string, shape []int, got, want []float64) error {
+	return CompareSums(class, name, shape, got, want, nil)
+}
+
+// CompareSums is Compare for sums whose terms may cancel out: size[i] is the sum of
+// the magnitudes of element i's terms, which its rounding errors go by, in the place
+// of the largest element.
+func CompareSums(class Class, name string, shape []int, got, want, size []float64) error {
 	if len(got) != len(want) {
 		return fmt.Errorf("%s: %d elements, want %d", name, len(got), len(want))
 	}
@@ -173,7 +180,11 @@ func Compare(class Class, name string, shape []int, got, want []float64) error {
 			continue
 		}
 		// Written so that a NaN fails.
-		if limit := tol.rel*math.Abs(w) + tol.max*top; !math.IsInf(w, 0) && d <= limit {
+		most := top
+		if size != nil {
+			most = size[i]
+		}
+		if limit := tol.rel*math.Abs(w) + tol.max*most; !math.IsInf(w, 0) && d <= limit {
 			continue
 		}
 		if bad++; first < 0 {
@@ -192,6 +203,9 @@ func Compare(class Class, name string, shape []int, got, want []float64) error {
 	s := fmt.Sprintf("%s%s", name, at(first))
 	if worst != first {
 		s += fmt.Sprintf("; farthest at %s", at(worst))
+	}
+	if size != nil {
+		return fmt.Errorf("%s; %d of %d differ by more than %g·|want| + %g·Σ|terms|, there %.3g", s, bad, len(got), tol.rel, tol.max, size[first])
 	}
 	return fmt.Errorf("%s; %d of %d differ by more than %g·|want| + %g·%.3g", s, bad, len(got), tol.rel, tol.max, top)
 }

@@ -208,28 +208,28 @@ func (m *Model) Untie() {
 
 // Replicate makes the model's blocks anew out of ranges of them, each from
 // including to excluding. Blocks that occur again share their contents but are
-// adapted each for itself.
-func (m *Model) Replicate(ranges [][2]int) error {
-	var blocks []*Block
+// adapted each for itself. The caller calls done when it is known whether the
+// new blocks stay: if not, the model is as it was.
+func (m *Model) Replicate(ranges [][2]int) (done func(stay bool), err error) {
+	var blocks, again []*Block
 	used := map[int]bool{}
 	for _, r := range ranges {
 		if r[0] < 0 || r[1] > len(m.Block) || r[0] >= r[1] {
-			return fmt.Errorf("range %v is not within the %d layers", r, len(m.Block))
+			return nil, fmt.Errorf("range %v is not within the %d layers", r, len(m.Block))
 		}
 		for i := r[0]; i < r[1]; i++ {
 			b, err := m.Block[i].replica(len(blocks), used[i])
 			if err != nil {
-				return err
+				return nil, err
+			}
+			if used[i] {
+				again = append(again, b)
 			}
 			used[i] = true
 			blocks = append(blocks, b)
 		}
 	}
-	for i, b := range m.Block {
-		if !used[i] {
-			nn.Release(b)
-		}
-	}
+	was, config := m.Block, m.Config
 	m.Block = blocks
 	m.Config.NumHiddenLayers = len(blocks)
 	if families[m.Config.ModelType].byLayer {
@@ -242,7 +242,20 @@ func (m *Model) Replicate(ranges [][2]int) error {
 			m.Config.LayerTypes = append(m.Config.LayerTypes, kind)
 		}
 	}
-	return nil
+	return func(stay bool) {
+		if !stay {
+			m.Block, m.Config = was, config
+			for _, b := range again {
+				nn.Release(b)
+			}
+			return
+		}
+		for i, b := range was {
+			if !used[i] {
+				nn.Release(b)
+			}
+		}
+	}, nil
 }
 
 // replica returns the block as the layer of that number; again says that it is in
