@@ -184,6 +184,11 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 			errs = append(errs, f.Decode(c.RoPE.Divisors, ropeFactors))
 		}
 	}
+	if key := arch + ".attention.sliding_window"; len(errs) == 0 {
+		if n, ok := number(key, true); ok && n > 0 {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("key %q is not heeded: llama.cpp has no window for this architecture", key))
+		}
+	}
 	return c, oneLine(errs)
 }
 

@@ -22,7 +22,7 @@ func (t *Tape) ReplaceRows(w, rows *Value, ids []int32) *Value {
 		tensor.Bad("replace rows", "a row for each id", w.T, rows.T)
 	}
 	z := replace(w.T, func(i int) tt { return rows.T.Slice(i, i+1) })
-	return t.record("replace rows", z, []*Value{w, rows}, nil, func(dz tt, want []bool) []tt {
+	return t.record(z, []*Value{w, rows}, nil, func(dz tt, want []bool) []tt {
 		var dw, drows tt
 		if want[0] {
 			zero := t.arena.New(dz.DType(), 1, dz.Dim(1)).Fill(0)
@@ -42,7 +42,7 @@ func (t *Tape) ReplaceRows(w, rows *Value, ids []int32) *Value {
 //	dtable[ids[i]] += dz[i]
 func (t *Tape) Embedding(table *Value, ids []int32, still ...int32) *Value {
 	z := table.T.Gather(t.arena, ids)
-	return t.record("embedding", z, []*Value{table}, nil, func(dz tt, _ []bool) []tt {
+	return t.record(z, []*Value{table}, nil, func(dz tt, _ []bool) []tt {
 		to, from := ids, []int32(nil)
 		if len(still) > 0 {
 			to = nil

@@ -57,9 +57,7 @@ const (
 )
 
 type node struct {
-	name   string
 	inputs []*Value // nil where no gradient is wanted
-	shape  tensor.Shape
 	back   func(dz *tensor.Tensor) []*tensor.Tensor
 	keep   []*tensor.Tensor
 	dz     *tensor.Tensor
@@ -192,12 +190,12 @@ func recordAll(name string, z *tensor.Tensor, inputs []*Value, keep []*tensor.Te
 	if t == nil {
 		panic("autograd: " + name + " of parameters alone belongs to no computation")
 	}
-	return t.record(name, z, inputs, keep, back)
+	return t.record(z, inputs, keep, back)
 }
 
 // record is recordAll on a given tape, for operations whose only inputs are
 // parameters.
-func (t *Tape) record(name string, z *tensor.Tensor, inputs []*Value, keep []*tensor.Tensor,
+func (t *Tape) record(z *tensor.Tensor, inputs []*Value, keep []*tensor.Tensor,
 	back func(dz *tensor.Tensor, want []bool) []*tensor.Tensor) *Value {
 	v := &Value{T: z, tape: t}
 	want, any := wanted(inputs)
@@ -208,7 +206,7 @@ func (t *Tape) record(name string, z *tensor.Tensor, inputs []*Value, keep []*te
 		v.node = probed
 		return v
 	}
-	n := node{name: name, inputs: make([]*Value, len(inputs)), shape: z.Shape()}
+	n := node{inputs: make([]*Value, len(inputs))}
 	for i, w := range want {
 		if w {
 			n.inputs[i] = inputs[i]
@@ -277,6 +275,9 @@ func (t *Tape) backward(z *Value, dz *tensor.Tensor, grads Grads) {
 	if z.node == 0 { // z is itself a leaf
 		t.add(z, dz)
 		return
+	}
+	if z.node > len(t.nodes) {
+		panic("autograd: Backward twice on one tape, which keeps nothing after the first time")
 	}
 	t.nodes[z.node-1].dz = dz.Retain()
 	for i := len(t.nodes) - 1; i >= 0; i-- { // those after z lead nowhere
@@ -355,7 +356,7 @@ func Recompute(x *Value, f func(x *Value) *Value) *Value {
 	if y.node == 0 {
 		return z
 	}
-	n := node{name: "recompute", inputs: []*Value{nil}, shape: y.T.Shape(), keep: []*tensor.Tensor{x.T.Retain()}}
+	n := node{inputs: []*Value{nil}, keep: []*tensor.Tensor{x.T.Retain()}}
 	if x.wants() {
 		n.inputs[0] = x
 	}

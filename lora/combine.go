@@ -33,6 +33,8 @@ func Combine(name string, adapters []*Adapter, weights []float64, dev tensor.Dev
 		switch {
 		case a.model != model:
 			return nil, fmt.Errorf("adapter %q is another model's", a.Name)
+		case a.removed:
+			return nil, fmt.Errorf("adapter %q is removed", a.Name)
 		case a.base != nil:
 			return nil, fmt.Errorf("adapter %q is merged into the model", a.Name)
 		case len(a.overlays) > 0:
@@ -81,8 +83,8 @@ func Combine(name string, adapters []*Adapter, weights []float64, dev tensor.Dev
 		c := &sum.Config
 		c.Rank, c.Alpha = max(c.Rank, rank), max(c.Alpha, float64(rank))
 		c.Targets.List = append(c.Targets.List, path)
-		c.Ranks = append(c.Ranks, Pattern{quoteMeta(path), float64(rank)})
-		c.Alphas = append(c.Alphas, Pattern{quoteMeta(path), float64(rank)})
+		c.Ranks = append(c.Ranks, Pattern{regexp.QuoteMeta(path), float64(rank)})
+		c.Alphas = append(c.Alphas, Pattern{regexp.QuoteMeta(path), float64(rank)})
 	}
 	c := &sum.Config
 	same := func(p Pattern) bool { return p.Value == float64(c.Rank) }
@@ -100,6 +102,3 @@ func axisOf(embedding bool) int {
 	}
 	return 0
 }
-
-// quoteMeta returns a pattern that matches the name of a module alone.
-func quoteMeta(module string) string { return regexp.QuoteMeta(module) }

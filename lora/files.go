@@ -200,6 +200,9 @@ func weightOf(model any, module string) *autograd.Value {
 
 // Save writes the adapter's two files into a folder that exists, as PEFT does.
 func (a *Adapter) Save(dir string) error {
+	if a.removed {
+		return fmt.Errorf("adapter %q is removed", a.Name)
+	}
 	data, err := a.Config.JSON()
 	if err != nil {
 		return err

@@ -105,6 +105,12 @@ var configs = []struct {
 	{"biases", "llama/bias", lora.Config{Rank: 4, Alpha: 8, Targets: lora.Names{List: []string{"q_proj"}}, Bias: "all"}},
 	{"B's bias", "llama/bias", lora.Config{Rank: 4, Alpha: 8, Targets: allLinear, BBias: true}},
 	{"tokens", "llama/gqa-tied", lora.Config{Rank: 4, Alpha: 8, Targets: allLinear, Tokens: map[string][]int32{"embed_tokens": {5, 30}}}},
+	{"head and its tokens", "llama/mha", lora.Config{Rank: 4, Alpha: 8, Targets: lora.Names{List: []string{"lm_head", "q_proj"}}, Tokens: map[string][]int32{"lm_head": {5, 30}}}},
+	{"tied head and tokens", "llama/gqa-tied", lora.Config{Rank: 4, Alpha: 8, Targets: lora.Names{List: []string{"lm_head", "q_proj"}}, Tokens: map[string][]int32{"embed_tokens": {5, 30}}}},
+	{"tied, other tokens each", "llama/gqa-tied", lora.Config{Rank: 4, Alpha: 8, Targets: allLinear, Tokens: map[string][]int32{"model.embed_tokens": {5, 30}, "lm_head": {7}}}},
+	{"embedding and tokens", "llama/mha", lora.Config{Rank: 4, Alpha: 8, Targets: lora.Names{List: []string{"embed_tokens", "q_proj"}}, Tokens: map[string][]int32{"embed_tokens": {5, 30}}}},
+	{"tied to stay, embedding and head", "llama/gqa-tied", lora.Config{Rank: 4, Alpha: 8, Tie: true, Targets: lora.Names{List: []string{"embed_tokens", "lm_head"}}, Tokens: map[string][]int32{"embed_tokens": {5}}}},
+	{"tied to stay, saved", "llama/gqa-tied", lora.Config{Rank: 4, Alpha: 8, Tie: true, Targets: allLinear, Save: []string{"embed_tokens"}}},
 	{"Qwen3", "families/qwen3", lora.Config{Rank: 4, Alpha: 8, Targets: allLinear}},
 }
 
@@ -227,6 +233,28 @@ var invariants = []struct {
 		}
 		wg.Wait()
 	}},
+	{"one adapter is merged at a time, and a removed one is refused", func(t *testing.T, s *subject) {
+		b, err := lora.New(s.m, "b", s.a.Config, 8, s.dev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.a.Merge(); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Merge(); err == nil {
+			t.Error("merged a second adapter")
+		}
+		s.a.Remove()
+		b.Remove()
+		for _, err := range []error{b.Merge(), b.Save(t.TempDir())} {
+			if err == nil {
+				t.Error("a removed adapter: no error")
+			}
+		}
+		if !slices.Equal(s.logits(nil), s.base) {
+			t.Error("the base's logits have changed")
+		}
+	}},
 	{"a removed adapter stays for the calls that hold it", func(t *testing.T, s *subject) {
 		use, done, ok := s.a.Hold()
 		if !ok {
@@ -303,6 +331,31 @@ func TestNew(t *testing.T) {
 		if std := math.Sqrt(sum / float64(p.T.Elems())); std < 0.9/64 || std > 1.1/64 {
 			t.Errorf("%s has deviation %g, want 1/64", name, std)
 		}
+	}
+}
+
+// TestWholeNames checks that a target named in full is one in whatever layer.
+func TestWholeNames(t *testing.T) {
+	dev := tensor.NewCPU(1)
+	defer dev.Close()
+	m := loadBase(t, filepath.Join(testdata, "llama/mha"), dev)
+	c := lora.Config{Rank: 1, Alpha: 1, Layers: []int{1}, Targets: lora.Names{List: []string{"q_proj", "lm_head", "model.layers.0.self_attn.v_proj"}}}
+	a, err := lora.New(m, "x", c, 0, dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for name := range a.Params() {
+		if module, ok := strings.CutSuffix(name, ".lora_A.weight"); ok {
+			got = append(got, strings.TrimPrefix(module, "base_model.model."))
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"lm_head", "model.layers.0.self_attn.v_proj", "model.layers.1.self_attn.q_proj"}; !slices.Equal(got, want) {
+		t.Errorf("targets %q, want %q", got, want)
+	}
+	if _, err := lora.New(m, "y", lora.Config{Rank: 1, Targets: allLinear, Replicate: [][2]int{{0, 1}}}, 0, dev); err == nil {
+		t.Error("layers replicated under another adapter")
 	}
 }
 

@@ -57,7 +57,8 @@ func Apply(model any, m Method) error {
 type Linear struct {
 	Base *nn.Linear `nn:"."`
 
-	path string
+	path   string
+	merged *Adapter // into the model's weights; nil: none
 }
 
 // Affine returns the base's matrix with what the step's adapter adds to it.
@@ -90,6 +91,8 @@ func (l *Linear) Forward(s *nn.Step, x *autograd.Value) *autograd.Value {
 //	y = E[ids] + s·(Aᵀ[ids])·Bᵀ
 type Embedding struct {
 	Base *nn.Embedding `nn:"."`
+
+	merged *Adapter
 }
 
 // Table returns the base's weight.
@@ -248,7 +251,11 @@ func design(model any, name string, c Config) (a *Adapter, err error) {
 		return nil, err
 	}
 	a.Config = c
+	embedding, head := a.tied()
 	for _, s := range slots {
+		if c.Tie && head != "" && s.Path == head && slices.ContainsFunc(slots, func(s nn.Slot) bool { return s.Path == embedding }) {
+			continue // the embedding's term is the head's too
+		}
 		a.addTerm(m, s)
 	}
 	if err := a.addSaved(m); err != nil {
@@ -400,8 +407,16 @@ func (a *Adapter) addBiases(targets []nn.Slot) error {
 func (a *Adapter) addTokens() error {
 	_, head := a.tied()
 	tied := head != ""
-	var shared *autograd.Value // rows of the embedding, which a tied head shares
-	for _, name := range slices.Sorted(maps.Keys(a.Config.Tokens)) {
+	var shared *autograd.Value                                                     // rows of the embedding, which a tied head shares
+	names := slices.SortedFunc(maps.Keys(a.Config.Tokens), func(x, y string) int { // embeddings first
+		_, _, first := a.table(x)
+		_, _, second := a.table(y)
+		if first != second {
+			return map[bool]int{true: -1, false: 1}[first]
+		}
+		return strings.Compare(x, y)
+	})
+	for _, name := range names {
 		ids := a.Config.Tokens[name]
 		path, table, embedding := a.table(name)
 		if table == nil {
@@ -414,10 +429,7 @@ func (a *Adapter) addTokens() error {
 			}
 			seen[id] = true
 		}
-		if len(ids) == 0 || tied && shared != nil && !embedding {
-			if len(ids) > 0 && !slices.Equal(ids, a.at(path).ids) {
-				return errors.New("trainable_token_indices: a tied head has the embedding's tokens")
-			}
+		if len(ids) == 0 || shared != nil && !embedding && slices.Equal(ids, a.at(path).ids) {
 			continue
 		}
 		dim := table.T.Dim(1)
@@ -503,6 +515,11 @@ func Prepare(model any) error {
 // attach gives the adapter, whose parameters have contents by now, its places.
 func (a *Adapter) attach() {
 	a.done(true)
+	for _, p := range nn.Params(a.model) {
+		if p.Trainable { // calls may be under way: what is so is not written
+			p.Trainable = false
+		}
+	}
 	a.use = &nn.Adapter{Parts: map[any]any{}, Params: map[*autograd.Value]*autograd.Value{}}
 	layers := map[string]any{}
 	for _, s := range nn.Slots(a.model) {
@@ -586,8 +603,9 @@ func (a *Adapter) Elems() int {
 	return n
 }
 
-// Remove takes the adapter off the model, unmerging it first. Its memory is
-// released when the last call that holds it is done.
+// Remove takes the adapter off the model. Its memory is released when the last call
+// that holds it is done. If it is merged it is unmerged first, for which no call may
+// be under way.
 func (a *Adapter) Remove() {
 	a.Unmerge()
 	a.mu.Lock()

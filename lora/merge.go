@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/tenon-ml/tenon/autograd"
+	"github.com/tenon-ml/tenon/nn"
 	"github.com/tenon-ml/tenon/tensor"
 )
 
@@ -17,11 +18,20 @@ type change struct {
 
 // Merge makes the adapter part of the model's own weights: W + s·B·A, trained rows
 // and modules in the place of the old. Afterwards the model alone computes what
-// it did with the adapter. No call may be under way. After an error nothing was
-// changed.
+// it did with the adapter. No call may be under way, and no other adapter merged.
+// After an error nothing was changed.
 func (a *Adapter) Merge() error {
 	if a.base != nil {
 		return nil
+	}
+	if a.removed {
+		return fmt.Errorf("adapter %q is removed", a.Name)
+	}
+	places := a.places()
+	for _, p := range places {
+		if *p != nil {
+			return fmt.Errorf("adapter %q is merged into the model: unmerge it before merging %q", (*p).Name, a.Name)
+		}
 	}
 	changes, err := a.merged()
 	if err != nil {
@@ -35,12 +45,15 @@ func (a *Adapter) Merge() error {
 		a.base = append(a.base, c.param.T)
 		c.param.T = c.to
 	}
+	for _, p := range places {
+		*p = a
+	}
 	a.setMerged(true)
 	return nil
 }
 
-// Unmerge undoes Merge: the weights are bit for bit what they were. Adapters that
-// were merged one after the other are unmerged in the opposite order.
+// Unmerge undoes Merge: the weights are bit for bit what they were. No call may be
+// under way.
 func (a *Adapter) Unmerge() {
 	if a.base == nil {
 		return
@@ -50,7 +63,22 @@ func (a *Adapter) Unmerge() {
 		p.T = a.base[i]
 	}
 	a.base = nil
+	for _, p := range a.places() {
+		*p = nil
+	}
 	a.setMerged(false)
+}
+
+// places returns where the model's layers note the adapter that is merged into it.
+func (a *Adapter) places() (out []**Adapter) {
+	for _, s := range nn.Slots(a.model) {
+		if l, ok := s.Layer().(*Linear); ok {
+			out = append(out, &l.merged)
+		} else if e, ok := s.Embedder().(*Embedding); ok {
+			out = append(out, &e.merged)
+		}
+	}
+	return out
 }
 
 // setMerged says whether calls with the adapter find it in the model's weights.
@@ -112,8 +140,18 @@ func (a *Adapter) merged() ([]change, error) {
 	}
 	for _, t := range a.terms {
 		w := at[t.weight()]
+		_, embedding := t.layer.(*Embedding)
+		replace := func() {
+			for i, id := range t.ids {
+				w.Slice(int(id), int(id)+1).CopyFrom(t.rows.T.Slice(i, i+1))
+			}
+		}
+		// In the order in which the layers compute: a head adds its term to the rows
+		// that were replaced, an embedding replaces the sums.
+		if t.rows != nil && !embedding {
+			replace()
+		}
 		if t.a != nil {
-			_, embedding := t.layer.(*Embedding)
 			switch {
 			case embedding: // both are kept transposed: E + s·Aᵀ·Bᵀ
 				w.AddMatMul(t.a.T, t.b.T, false, false, t.scale)
@@ -130,10 +168,8 @@ func (a *Adapter) merged() ([]change, error) {
 			at[bias].AddInPlace(s)
 			s.Release()
 		}
-		if t.rows != nil {
-			for i, id := range t.ids {
-				w.Slice(int(id), int(id)+1).CopyFrom(t.rows.T.Slice(i, i+1))
-			}
+		if t.rows != nil && embedding {
+			replace()
 		}
 	}
 	// Tied weights that became the same stay tied.

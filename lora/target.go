@@ -61,7 +61,7 @@ func (c *Config) matcher() (*matcher, error) {
 		patterns = []string{`[^.]*`}
 	}
 	for _, p := range patterns {
-		m.layer = append(m.layer, compile("layers_pattern", p, `^.*?\.%\.(\d+)\.`))
+		m.layer = append(m.layer, compile("layers_pattern", p, `^(?:.*?\.)?%\.(\d+)\.`))
 	}
 	for _, p := range c.Ranks {
 		m.ranks = append(m.ranks, compile("rank_pattern", p.Regex, `^(?:.*\.)?(?:%)$`))
@@ -133,10 +133,12 @@ func (m *matcher) targeted(module string) bool {
 	if m.target != nil {
 		return m.target.MatchString(module)
 	}
-	if !named(m.c.Targets.List, module) {
+	switch {
+	case slices.Contains(m.c.Targets.List, module): // by its whole name, in whatever layer
+		return true
+	case !named(m.c.Targets.List, module):
 		return false
-	}
-	if m.c.Layers == nil {
+	case m.c.Layers == nil:
 		return true
 	}
 	for _, re := range m.layer {

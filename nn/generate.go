@@ -65,7 +65,18 @@ func Generate(ctx context.Context, m CausalLM, dev tensor.Device, r Request, tim
 			return
 		}
 		random := tensor.NewRandom(r.Sampling.Seed, "generate")
-		cache := m.NewCache(dev, len(r.Prompt)+max(r.MaxTokens-1, 0))
+		var cache *KVCache
+		err := tensor.Try(func() error {
+			if r.MaxTokens > 1<<32 {
+				return fmt.Errorf("at most %d tokens are more than a cache can hold", r.MaxTokens)
+			}
+			cache = m.NewCache(dev, len(r.Prompt)+max(r.MaxTokens-1, 0))
+			return nil
+		})
+		if err != nil {
+			yield(0, fmt.Errorf("a cache for %d tokens: %w", r.MaxTokens, err))
+			return
+		}
 		defer cache.Close()
 		arena := tensor.NewArena(dev)
 		defer arena.Close()

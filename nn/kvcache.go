@@ -19,6 +19,12 @@ type KVCache struct {
 // the caller, who closes it.
 func NewKVCache(dev tensor.Device, layers, capacity, kvDim int) *KVCache {
 	c := &KVCache{}
+	defer func() {
+		if p := recover(); p != nil { // out of memory half way
+			c.Close()
+			panic(p)
+		}
+	}()
 	for range layers {
 		c.k = append(c.k, tensor.New(dev, tensor.F32, capacity, kvDim))
 		c.v = append(c.v, tensor.New(dev, tensor.F32, capacity, kvDim))

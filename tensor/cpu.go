@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"runtime"
@@ -76,7 +77,7 @@ func (c *CPU) MemoryStats() (mapped, inUse, peak int) {
 // Close stops the workers and returns the pool's idle memory to the system.
 func (c *CPU) Close() error {
 	c.workers.Close()
-	return c.mem.trim()
+	return c.mem.close()
 }
 
 // Trim returns the pool's idle memory to the system.
@@ -97,12 +98,13 @@ const (
 )
 
 // memory is a pool of mapped memory. A size class is a power of two or one of
-// the three steps to the next one, so at most a fifth of a buffer is unused; and
-// what is unused of a large buffer is never touched, so it costs no page.
+// the three steps to the next one, so at most a fifth of a new buffer is unused, and
+// of a large one never touched, so that it costs no page.
 type memory struct {
 	mu                  sync.Mutex
 	free                map[int][]*cpuBuffer // by class
-	rest                []byte               // of the last slab
+	slabs               [][]byte
+	rest                []byte // of the last slab
 	mapped, inUse, peak int
 }
 
@@ -134,7 +136,7 @@ func (m *memory) get(n int) (*cpuBuffer, error) {
 				return nil, fmt.Errorf("cannot allocate %d bytes: %w", slab, err)
 			}
 			m.mapped += slab
-			m.rest = b
+			m.slabs, m.rest = append(m.slabs, b), b
 		}
 		buf = &cpuBuffer{b: m.rest[:class:class], class: class}
 		m.rest = m.rest[class:]
@@ -169,6 +171,22 @@ func (m *memory) put(b *cpuBuffer) {
 	m.free[b.class] = append(m.free[b.class], b)
 	m.inUse -= sizeClass(b.n)
 	m.mu.Unlock()
+}
+
+// close gives all memory back, if nothing is in use: what is stays its owner's.
+func (m *memory) close() error {
+	err := m.trim()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.inUse > 0 {
+		return err
+	}
+	for _, b := range m.slabs {
+		err = errors.Join(err, unmapMemory(b))
+		m.mapped -= slab
+	}
+	m.slabs, m.rest, m.free = nil, nil, nil
+	return err
 }
 
 // trim unmaps the idle buffers that were mapped on their own.

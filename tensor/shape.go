@@ -19,6 +19,18 @@ func (s Shape) Elems() int {
 	return n
 }
 
+// fits reports whether the number of elements is one that memory can have.
+func (s Shape) fits() bool {
+	n := 1
+	for _, d := range s {
+		if d < 0 || d > 0 && n > 1<<46/d {
+			return false
+		}
+		n *= d
+	}
+	return true
+}
+
 // Equal reports whether both shapes are the same.
 func (s Shape) Equal(t Shape) bool { return slices.Equal(s, t) }
 

@@ -80,6 +80,9 @@ func Try(f func() error) (err error) {
 }
 
 func alloc(dev Device, dt DType, shape Shape) *Tensor {
+	if !shape.fits() {
+		panic(&DeviceError{dev.Name(), fmt.Errorf("a tensor of shape %v is larger than memory", shape)})
+	}
 	buf, err := dev.Alloc(dt, shape.Elems())
 	if err != nil {
 		panic(&DeviceError{dev.Name(), err})

@@ -133,9 +133,8 @@ func clip(params []Param, grads autograd.Grads, norm, most float64) {
 	}
 	for _, p := range params {
 		if g := grads[p.Value]; g != nil {
-			s := g.Scale(f)
-			g.CopyFrom(s)
-			s.Release()
+			grads[p.Value] = g.Scale(f) // two parameters may share a gradient's memory
+			g.Release()
 		}
 	}
 }

@@ -66,13 +66,16 @@ func NewBatch(rows [][]*Example) Batch {
 				b.Labels[at] = Ignore
 			}
 			if packed {
-				for t := at; t < (i+1)*b.T; t++ { // padding belongs to the last document
-					b.Starts[t] = int32(at - i*b.T)
+				for t := range len(e.IDs) {
+					b.Starts[at+t] = int32(at - i*b.T)
 				}
 			}
 			at += len(e.IDs)
 			b.Lines = append(b.Lines, e.Line)
 			b.Tokens += len(e.IDs)
+		}
+		for t := at; packed && t < (i+1)*b.T; t++ { // padding is a document of its own
+			b.Starts[t] = int32(at - i*b.T)
 		}
 	}
 	return b

@@ -163,7 +163,7 @@ func Evaluate(ctx context.Context, m nn.CausalLM, dev tensor.Device, examples []
 		return r, errors.New("no token has a loss")
 	}
 	r.Loss = sum / float64(r.Tokens)
-	r.Perplexity = math.Exp(r.Loss)
+	r.Perplexity = min(math.Exp(r.Loss), math.MaxFloat64) // JSON has no infinity
 	return r, nil
 }
 

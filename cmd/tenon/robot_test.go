@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 const testdata = "../../testdata"
@@ -24,43 +23,6 @@ func build(t *testing.T, arch string) string {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return bin
-}
-
-// TestBinary checks that binaries are static and small, and that one starts at once.
-func TestBinary(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds two binaries")
-	}
-	for _, arch := range []string{"amd64", "arm64"} {
-		bin := build(t, arch)
-		info, err := os.Stat(bin)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("linux/%s: %.1f MB", arch, float64(info.Size())/1e6)
-		if info.Size() > 25e6 {
-			t.Errorf("linux/%s: %d bytes, want at most 25 MB", arch, info.Size())
-		}
-		data, err := os.ReadFile(bin)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(string(data), "ld-linux") {
-			t.Errorf("linux/%s: not static", arch)
-		}
-		if arch != "amd64" {
-			continue
-		}
-		best := time.Hour
-		for range 5 {
-			start := time.Now()
-			if err := exec.Command(bin, "--help").Run(); err != nil {
-				t.Skip("not this machine's: ", err)
-			}
-			best = min(best, time.Since(start))
-		}
-		t.Logf("starts in %v", best)
-	}
 }
 
 // TestRobot runs the arm64 binary as a robot's computer would: on the CPU of a

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/tenon-ml/tenon/tensor"
 )
 
 // env is what a command reads and writes besides files.
@@ -67,7 +68,11 @@ func execute(e *env, args []string) int {
 
 	root := newRoot(e)
 	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
+	cmd := root
+	err := tensor.Try(func() (err error) { // memory that is not to be had is an error like any
+		cmd, err = root.ExecuteContextC(ctx)
+		return err
+	})
 	if err == nil {
 		return exitDone
 	}

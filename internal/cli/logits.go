@@ -81,6 +81,9 @@ func (m *model) logits(ctx context.Context, ids []int32) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	for _, v := range out {
 		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
 			return nil, m.NotFinite("logits are")

@@ -162,11 +162,17 @@ func (m *Model) angles(s *nn.Step) {
 	if s.Starts != nil {
 		rows = len(s.Starts)
 	}
+	end := 0 // of the document that a token is in
 	cos, sin := make([]float32, rows*h), make([]float32, rows*h)
 	for t := range rows {
 		position := first + t%s.T
 		if s.Starts != nil {
 			position -= int(s.Starts[t])
+			if m.Config.RoPE.Type == "dynamic" && t >= end { // angles go by the document's length
+				for end = t + 1; end%s.T != 0 && s.Starts[end] == s.Starts[t]; end++ {
+				}
+				freq, _ = m.Config.RoPE.frequencies(m.Config.HeadDim, end-t)
+			}
 		}
 		for i, f := range freq {
 			a := float64(float32(position) * f)
@@ -269,15 +275,17 @@ func (b *Block) replica(layer int, again bool) (*Block, error) {
 	a, p := *attn, *mlp
 	a.layer = layer
 	z := &Block{AttnNorm: b.AttnNorm, Attn: &a, MLPNorm: b.MLPNorm, MLP: &p}
-	if !again {
-		return z, nil
-	}
 	for _, slot := range []*nn.Layer{&a.Q, &a.K, &a.V, &a.O, &p.Gate, &p.Up, &p.Down} {
 		l, ok := (*slot).(*nn.Linear)
 		if !ok {
 			return nil, errors.New("the model is adapted already")
 		}
-		*slot = &nn.Linear{Weight: alias(l.Weight), Bias: alias(l.Bias)}
+		if again {
+			*slot = &nn.Linear{Weight: alias(l.Weight), Bias: alias(l.Bias)}
+		}
+	}
+	if !again {
+		return z, nil
 	}
 	for _, norm := range []**nn.RMSNorm{&z.AttnNorm, &z.MLPNorm, &a.QNorm, &a.KNorm} {
 		if *norm != nil {
