@@ -13,6 +13,7 @@ package tenon
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -92,6 +93,9 @@ func loadLlama(path string, dev tensor.Device) (*llama.Model, error) {
 			return nil, err
 		}
 		return llama.Load(c, newGGUFSource(f, c), dev)
+	}
+	if !info.IsDir() && filepath.Ext(path) != ".safetensors" && !isIndex(path) {
+		return nil, fmt.Errorf("%s: is no model: want a Hugging Face folder, a .safetensors or a .gguf file", path)
 	}
 	c, err := llama.ReadConfig(configFile(path))
 	if err != nil {

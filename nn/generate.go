@@ -67,7 +67,7 @@ func Generate(ctx context.Context, m CausalLM, dev tensor.Device, r Request, tim
 		random := tensor.NewRandom(r.Sampling.Seed, "generate")
 		var cache *KVCache
 		err := tensor.Try(func() error {
-			if r.MaxTokens > 1<<32 {
+			if r.MaxTokens > 1<<30 {
 				return fmt.Errorf("at most %d tokens are more than a cache can hold", r.MaxTokens)
 			}
 			cache = m.NewCache(dev, len(r.Prompt)+max(r.MaxTokens-1, 0))

@@ -23,7 +23,7 @@ func (s Shape) Elems() int {
 func (s Shape) fits() bool {
 	n := 1
 	for _, d := range s {
-		if d < 0 || d > 0 && n > 1<<46/d {
+		if d < 0 || d > 0 && int64(n) > 1<<46/int64(d) {
 			return false
 		}
 		n *= d

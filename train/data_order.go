@@ -180,8 +180,12 @@ func (l *Loader) batches(n int) iter.Seq2[int, [][][]*Example] {
 	}
 }
 
-// Check reports settings that are out of range, and the first of n steps that
-// has no position with a loss: its mean would be 0/0.
+// checked is how many steps Check looks at: a run does not wait for more, and finds
+// those itself.
+const checked = 10000
+
+// Check reports settings that are out of range, and the first of n steps (of the
+// first 10000) that has no position with a loss: its mean would be 0/0.
 func (l *Loader) Check(n int) error {
 	switch {
 	case l.Batch < 1:
@@ -192,7 +196,7 @@ func (l *Loader) Check(n int) error {
 		return errors.New("no examples")
 	}
 	number := 0
-	for _, batches := range l.batches(n) {
+	for _, batches := range l.batches(min(n, checked)) {
 		number++
 		targets := 0
 		var lines []int

@@ -84,6 +84,9 @@ func Run(ctx context.Context, m nn.CausalLM, dev tensor.Device, params []Param, 
 
 // step takes one optimizer step and fills in the report.
 func step(m nn.CausalLM, dev tensor.Device, params []Param, opt *AdamW, s Step, o Options, r *Report) error {
+	if s.Targets == 0 {
+		return fmt.Errorf("step %d (lines %s): nothing to learn: no label behind the first token is left after cutting", s.Number, lines(s.Batches...))
+	}
 	grads := autograd.Grads{}
 	defer grads.Release()
 	for i, b := range s.Batches {

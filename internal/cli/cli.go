@@ -68,6 +68,15 @@ func execute(e *env, args []string) int {
 
 	root := newRoot(e)
 	root.SetArgs(args)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") && !strings.HasPrefix(args[0], "__") {
+		// Before its flags, which the root does not know, are complained of.
+		if known, _, err := root.Find(args[:1]); err != nil || known == root {
+			fmt.Fprintf(e.stderr, "tenon: unknown command %q\n\n%s", args[0], root.UsageString())
+			return exitUsage
+		}
+	}
 	cmd := root
 	err := tensor.Try(func() (err error) { // memory that is not to be had is an error like any
 		cmd, err = root.ExecuteContextC(ctx)

@@ -308,7 +308,7 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 		return err
 	}
 	if err := r.prepare(); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", c.model, err)
 	}
 	opt := train.NewAdamW(r.params, c.options.WeightDecay)
 	defer opt.Release()
@@ -344,7 +344,7 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 	if c.json {
 		return writeJSON(e.stdout, end)
 	}
-	_, err = fmt.Fprintf(e.stdout, "%d steps in %s: loss %.4f (was %.4f)%s; %d parameters trained; written to %q\n",
+	_, err = fmt.Fprintf(e.stderr, "%d steps in %s: loss %.4f (was %.4f)%s; %d parameters trained; written to %q\n",
 		end.Steps, time.Since(start).Round(100*time.Millisecond), end.Loss, r.state.History[0].Loss, held, end.Params, c.out)
 	return err
 }

@@ -36,6 +36,10 @@ No tokenizer is needed.`,
 			if err != nil {
 				return usagef("--tokens: %w", err)
 			}
+			path, err := outFile(out, input{flag: "model", path: m.model}, input{flag: "adapter", path: m.adapter})
+			if err != nil {
+				return err
+			}
 			model, err := m.open(e)
 			if err != nil {
 				return err
@@ -46,7 +50,7 @@ No tokenizer is needed.`,
 				return err
 			}
 			entry := safetensors.FromFloats("logits", tensor.F32, []int{len(ids), model.LM.Vocab()}, logits)
-			return safetensors.Write(out, []safetensors.Entry{entry}, nil)
+			return safetensors.Write(path, []safetensors.Entry{entry}, nil)
 		},
 	}
 	m.add(cmd.Flags())

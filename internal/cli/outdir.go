@@ -280,18 +280,76 @@ func (o *outDir) commit() error {
 // clear removes a folder that was replaced, or sets it aside if it holds what
 // tenon does not write.
 func (o *outDir) clear(was string) error {
-	if names := foreign(was, o.final); len(names) > 0 {
+	names := foreign(was, o.final)
+	if len(names) == 0 && holdsModel(was) && !holdsModel(o.final) {
+		names = []string{"model.safetensors"} // a model is not what an adapter takes the place of
+	}
+	if len(names) > 0 {
 		kept, err := setAside(was, o.final, "replaced")
 		if err != nil {
 			return fmt.Errorf("--out %q: the folder is replaced; its old content is in %q: %w", o.given, was, plain(err))
 		}
-		o.warn("--out %q held %q, which tenon does not write: the old folder is now %q", o.given, names[0], kept)
+		o.warn("--out %q held %q, which is nothing of the kind that was written: the old folder is now %q", o.given, names[0], kept)
 		return nil
 	}
 	if err := os.RemoveAll(was); err != nil {
 		o.warn("--out %q: the old content could not be removed whole: %w", o.given, err)
 	}
 	return nil
+}
+
+// holdsModel reports whether a folder has a model's weights.
+func holdsModel(dir string) bool {
+	for _, pattern := range []string{"model*.safetensors", "pytorch_model*", "consolidated*"} {
+		if m, err := filepath.Glob(filepath.Join(dir, pattern)); err == nil && len(m) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// outFile returns where a single file that was asked for is to be written: a new file
+// or a regular one that is replaced, and nothing that is being read.
+func outFile(given string, reads ...input) (string, error) {
+	path, err := filepath.Abs(given)
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return path, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("--out %q: %w", given, plain(err))
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("--out %q: is no regular file", given)
+	}
+	for _, r := range reads {
+		if r.path == "" {
+			continue
+		}
+		dir, err := filepath.EvalSymlinks(r.path)
+		if err != nil {
+			continue // it is about to be reported
+		}
+		if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+			dir = filepath.Dir(dir) // a file's configuration and tokenizer lie beside it
+			if !same(path, r.path) && !slices.ContainsFunc(known, func(pattern string) bool {
+				m, err := filepath.Match(pattern, filepath.Base(path))
+				return m && err == nil
+			}) {
+				continue
+			}
+		}
+		if dir, err = filepath.Abs(dir); err == nil && holds(dir, path) {
+			return "", fmt.Errorf("--out %q: is part of what --%s reads", given, r.flag)
+		}
+	}
+	return path, nil
 }
 
 // known are the names of what tenon, PEFT and transformers write into an
