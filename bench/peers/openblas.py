@@ -3,7 +3,7 @@
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python bench/peers/openblas.py
 
 Prints one JSON line a thread count: GFLOP/s, the median and the best of 40 products.
-tenon's: go test ./tensor -run '^$' -bench 'Gemm/.*1024'.
+tenon's: go test ./tensor -run '^$' -bench 'Gemm/.*/f32/m=1024'.
 """
 
 import json
