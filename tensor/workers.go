@@ -74,12 +74,14 @@ func (w *Workers) N() int { return w.n }
 // beside another Run, works through its tasks alone, as worker 0.
 func (w *Workers) Run(tasks int, f func(task, worker int)) {
 	if w.n == 1 || tasks <= 1 || !w.busy.TryLock() {
-		for task := range tasks {
-			f(task, 0)
-		}
+		alone(tasks, f)
 		return
 	}
 	defer w.busy.Unlock()
+	if len(w.helpers) == 0 { // closed: a helper that has not noticed yet is not to join
+		alone(tasks, f)
+		return
+	}
 	j := &w.job
 	j.f, j.tasks = f, tasks
 	j.next.Store(0)
@@ -100,6 +102,13 @@ func (w *Workers) Run(tasks int, f func(task, worker int)) {
 	j.f = nil
 	if p := j.panicked.Load(); p != nil {
 		panic(p.value)
+	}
+}
+
+// alone works through all tasks as worker 0.
+func alone(tasks int, f func(task, worker int)) {
+	for task := range tasks {
+		f(task, 0)
 	}
 }
 
