@@ -18,11 +18,9 @@ import (
 // ropeFactors is the tensor in which llama.cpp keeps Llama 3's scaling of RoPE.
 const ropeFactors = "rope_freqs.weight"
 
-// className is the transformers class of a model type.
+// className is the transformers class by GGUF's general.architecture, which is also
+// the model_type.
 var className = map[string]string{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
-
-// architectures are the model types by GGUF's general.architecture.
-var architectures = map[string]string{"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 
 // configOfGGUF returns the configuration that a GGUF file describes, written as a
 // config.json first, so that there is one reader of configurations.
@@ -32,9 +30,9 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 	if err != nil {
 		return fail(err)
 	}
-	kind, ok := architectures[arch]
+	class, ok := className[arch]
 	if !ok {
-		return fail(fmt.Errorf("%s: general.architecture is %q, want one of %s", f.Path(), arch, strings.Join(slices.Sorted(maps.Keys(architectures)), ", ")))
+		return fail(fmt.Errorf("%s: general.architecture is %q, want one of %s", f.Path(), arch, strings.Join(slices.Sorted(maps.Keys(className)), ", ")))
 	}
 	embed, ok := f.Tensor("token_embd.weight")
 	if !ok || len(embed.Shape) != 2 {
@@ -43,7 +41,7 @@ func configOfGGUF(f *gguf.File) (llama.Config, error) {
 	has := func(name string) bool { _, ok := f.Tensor(name); return ok }
 
 	config := map[string]any{
-		"architectures": []string{className[kind]}, "model_type": kind, "hidden_act": "silu",
+		"architectures": []string{class}, "model_type": arch, "hidden_act": "silu",
 		"vocab_size":          embed.Shape[0],
 		"tie_word_embeddings": !has("output.weight"),
 		"attention_bias":      has("blk.0.attn_q.bias"),

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon/internal/curve"
 	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/tensor"
 )
@@ -37,7 +38,7 @@ func TestCombine(t *testing.T) {
 			}
 			dev := tensor.NewCPU(1)
 			defer dev.Close()
-			m := loadBase(t, filepath.Join(testdata, c.Base), dev)
+			m := curve.LoadModel(t, filepath.Join(testdata, c.Base), dev)
 			var parts []*lora.Adapter
 			for _, name := range c.Weighted.Adapters {
 				a, err := lora.Load(m, name, filepath.Join(dir, name), dev)
@@ -119,7 +120,7 @@ func TestCombineRefused(t *testing.T) {
 func TestSwap(t *testing.T) {
 	dev := tensor.NewCPU(2)
 	defer dev.Close()
-	m := loadBase(t, filepath.Join(testdata, "llama/mha"), dev)
+	m := curve.LoadModel(t, filepath.Join(testdata, "llama/mha"), dev)
 	ids := []int32{1, 5, 9, 2, 7}
 	dirs := []string{"default", "all-linear-untied", "rslora"}
 	var want [][]float32

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tenon-ml/tenon/autograd"
 	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon/internal/curve"
 	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/nn"
 	"github.com/tenon-ml/tenon/nn/llama"
@@ -33,7 +34,7 @@ func newSubject(t *testing.T, model string, c lora.Config) *subject {
 	t.Helper()
 	s := &subject{dev: tensor.NewCPU(1), ids: []int32{1, 5, 9, 2, 7, 7, 3, 30}}
 	t.Cleanup(func() { s.dev.Close() })
-	s.m = loadBase(t, filepath.Join(testdata, model), s.dev)
+	s.m = curve.LoadModel(t, filepath.Join(testdata, model), s.dev)
 	s.base = s.logits(nil)
 	c.Init = "random"
 	var err error
@@ -290,7 +291,7 @@ func TestNew(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dev := tensor.NewCPU(1)
 			defer dev.Close()
-			m := loadBase(t, filepath.Join(testdata, c.model), dev)
+			m := curve.LoadModel(t, filepath.Join(testdata, c.model), dev)
 			ids := []int32{1, 5, 9, 2}
 			before := logits(m, dev, nil, ids, 1)
 			a, err := lora.New(m, "x", c.config, 3, dev)
@@ -315,7 +316,7 @@ func TestNew(t *testing.T) {
 	}
 	dev := tensor.NewCPU(1)
 	defer dev.Close()
-	m := loadBase(t, filepath.Join(testdata, "llama/mha"), dev)
+	m := curve.LoadModel(t, filepath.Join(testdata, "llama/mha"), dev)
 	a, err := lora.New(m, "x", lora.Config{Rank: 64, Alpha: 1, Init: "gaussian", Targets: lora.Names{List: []string{"q_proj"}}}, 3, dev)
 	if err != nil {
 		t.Fatal(err)
@@ -338,7 +339,7 @@ func TestNew(t *testing.T) {
 func TestWholeNames(t *testing.T) {
 	dev := tensor.NewCPU(1)
 	defer dev.Close()
-	m := loadBase(t, filepath.Join(testdata, "llama/mha"), dev)
+	m := curve.LoadModel(t, filepath.Join(testdata, "llama/mha"), dev)
 	c := lora.Config{Rank: 1, Alpha: 1, Layers: []int{1}, Targets: lora.Names{List: []string{"q_proj", "lm_head", "model.layers.0.self_attn.v_proj"}}}
 	a, err := lora.New(m, "x", c, 0, dev)
 	if err != nil {
@@ -364,7 +365,7 @@ func TestWholeNames(t *testing.T) {
 func TestRefused(t *testing.T) {
 	dev := tensor.NewCPU(1)
 	defer dev.Close()
-	m := loadBase(t, filepath.Join(testdata, "llama/mha"), dev)
+	m := curve.LoadModel(t, filepath.Join(testdata, "llama/mha"), dev)
 	ids := []int32{1, 5, 9, 2}
 	before := logits(m, dev, nil, ids, 1)
 	for _, c := range []struct {

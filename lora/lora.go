@@ -213,8 +213,8 @@ func (a *Adapter) Hold() (use *nn.Adapter, done func(), ok bool) {
 }
 
 // design returns the adapter that a configuration asks for on a model, with
-// shapes and no contents. The model is not changed, but that tied weights which
-// the adapter treats differently become two parameters with the same contents.
+// shapes and no contents. The model is prepared for adapters (Prepare), and its layers
+// are replicated if the configuration says so, until a.done(false) undoes it.
 func design(model any, name string, c Config) (a *Adapter, err error) {
 	if c.Targets.None() && c.Save == nil && c.Tokens == nil {
 		if f, ok := model.(interface{ Family() string }); ok {

@@ -13,31 +13,13 @@ import (
 
 	"github.com/tenon-ml/tenon/autograd"
 	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon/internal/curve"
 	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/nn"
-	"github.com/tenon-ml/tenon/nn/llama"
 	"github.com/tenon-ml/tenon/tensor"
 )
 
 const testdata = "../testdata"
-
-func loadBase(t testing.TB, dir string, dev tensor.Device) *llama.Model {
-	t.Helper()
-	c, err := llama.ReadConfig(filepath.Join(dir, "config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := safetensors.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	m, err := llama.Load(c, f, dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
 
 func logits(m nn.CausalLM, dev tensor.Device, adapter *nn.Adapter, ids []int32, b int) []float32 {
 	arena := tensor.NewArena(dev)
@@ -107,7 +89,7 @@ func TestPEFTAdapters(t *testing.T) {
 			}
 			dev := tensor.NewCPU(1)
 			defer dev.Close()
-			m := loadBase(t, filepath.Join(testdata, c.Base), dev)
+			m := curve.LoadModel(t, filepath.Join(testdata, c.Base), dev)
 			adapter := filepath.Join(dir, cmp.Or(c.Adapter, "adapter"))
 			a, err := lora.Load(m, "x", adapter, dev)
 			if err != nil {
@@ -190,7 +172,7 @@ func TestPEFTAdapters(t *testing.T) {
 			if err := a.Save(out); err != nil {
 				t.Fatal(err)
 			}
-			n := loadBase(t, filepath.Join(testdata, c.Base), dev)
+			n := curve.LoadModel(t, filepath.Join(testdata, c.Base), dev)
 			again, err := lora.Load(n, "y", out, dev)
 			if err != nil {
 				t.Fatal(err)

@@ -4,31 +4,11 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/tenon-ml/tenon/format/safetensors"
 	"github.com/tenon-ml/tenon/internal/curve"
-	"github.com/tenon-ml/tenon/nn/llama"
 	"github.com/tenon-ml/tenon/tensor"
 )
 
 const testdata = "../testdata"
-
-func loadModel(t testing.TB, dir string, dev tensor.Device) *llama.Model {
-	t.Helper()
-	c, err := llama.ReadConfig(filepath.Join(dir, "config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := safetensors.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	m, err := llama.Load(c, f, dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
 
 // TestCurves trains as transformers' Trainer and PEFT did, from the same
 // beginning on the same batches, and compares every loss and every weight.
@@ -45,7 +25,7 @@ func TestCurves(t *testing.T) {
 			dev := tensor.NewCPU(2)
 			defer dev.Close()
 			c := curve.Read(t, dir)
-			c.Check(t, dev, loadModel(t, filepath.Join(testdata, c.Base), dev), curve.Limits{Loss: 1e-5, Norm: 1e-4, Median: 5e-5, Worst: 1e-3})
+			c.Check(t, dev, curve.LoadModel(t, filepath.Join(testdata, c.Base), dev), curve.Limits{Loss: 1e-5, Norm: 1e-4, Median: 5e-5, Worst: 1e-3})
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tenon-ml/tenon/autograd"
 	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon/internal/curve"
 	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/tensor"
 	"github.com/tenon-ml/tenon/train"
@@ -30,7 +31,7 @@ func newStateRun(t *testing.T, from string) stateRun {
 	t.Helper()
 	dev := tensor.NewCPU(2)
 	t.Cleanup(func() { dev.Close() })
-	m := loadModel(t, testdata+"/llama/mha", dev)
+	m := curve.LoadModel(t, testdata+"/llama/mha", dev)
 	r := stateRun{dev: dev}
 	var err error
 	if from == "" {

@@ -45,8 +45,8 @@ type Report struct {
 // loss over the tokens of all its batches, clips, and takes a step of AdamW. The
 // parameters are marked trainable meanwhile. After each step it calls report,
 // whose error ends the run; parameters and optimizer are those of that step then
-// and may be saved. A context that is done ends it between two steps. A loss or a gradient that is not finite ends it
-// before the parameters change.
+// and may be saved. A context that is done ends it between two steps. A loss or a
+// gradient that is not finite ends it before the parameters change.
 func Run(ctx context.Context, m nn.CausalLM, dev tensor.Device, params []Param, data *Loader, o Options, report func(Report) error) error {
 	if len(params) == 0 {
 		return errors.New("nothing to train: no parameter is trainable")

@@ -16,6 +16,7 @@ import (
 	"github.com/tenon-ml/tenon/format/safetensors"
 	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/nn"
+	"github.com/tenon-ml/tenon/nn/llama"
 	"github.com/tenon-ml/tenon/tensor"
 	"github.com/tenon-ml/tenon/train"
 )
@@ -178,4 +179,23 @@ func (c Case) Check(t testing.TB, dev tensor.Device, m nn.CausalLM, most Limits)
 	if !(loss <= most.Loss && norm <= most.Norm && median <= most.Median && worst <= most.Worst) {
 		t.Errorf("want at most %+v", most)
 	}
+}
+
+// LoadModel loads a Hugging Face folder of testdata.
+func LoadModel(t testing.TB, dir string, dev tensor.Device) *llama.Model {
+	t.Helper()
+	c, err := llama.ReadConfig(filepath.Join(dir, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := safetensors.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	m, err := llama.Load(c, f, dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
