@@ -6,8 +6,8 @@
 // fine), and dst may be one of the inputs but may not overlap one in part.
 //
 // On amd64 with AVX2, FMA and F16C and on arm64 the loops run on vectors; the
-// environment variable TENON_TIER (generic, avx2, neon) forces a tier for tests
-// and bug reports, and the build tag purego removes all assembly. Kernels
+// environment variable TENON_TIER (see Tier) forces a tier for tests and bug
+// reports, and the build tag purego removes all assembly. Kernels
 // written in assembly work on whole blocks and return within about 50 µs, since
 // the garbage collector cannot stop a thread inside of them; tails and blocking
 // are Go.

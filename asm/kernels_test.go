@@ -7,20 +7,12 @@ import (
 	"testing"
 )
 
-// tiers are the tiers that this machine and build have.
-func tiers() []string {
-	if hasVec() {
-		return []string{generic, vec}
-	}
-	return []string{generic}
-}
-
 // eachTier runs f in every tier and restores the one that ran before.
 func eachTier(t *testing.T, f func(t *testing.T)) {
-	defer setTier(Tier())
-	for _, tier := range tiers() {
+	defer setTier(level)
+	for i, tier := range tiers() {
 		t.Run(tier, func(t *testing.T) {
-			setTier(tier)
+			setTier(i)
 			if Tier() != tier {
 				t.Fatalf("tier %s runs, want %s", Tier(), tier)
 			}

@@ -5,11 +5,10 @@ package asm
 const (
 	useVec = false
 	lanes  = 4
-	vec    = "" // there is no vector tier
 )
 
-var _ = chooseTier() // complains about a TENON_TIER that this build lacks
+var level = chooseTier() // complains about a TENON_TIER that this build lacks
 
-func setTier(string) {}
+func setTier(i int) { level = i }
 
-func hasVec() bool { return false }
+func tiers() []string { return []string{generic} }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -61,7 +62,7 @@ var kernelTiers = []struct{ kernel, avx2, neon string }{
 }
 
 // notKernels are the exported functions that compute sizes and names.
-var notKernels = []string{"Tier", "Depth", "GemmScratch", "PanelsLen"}
+var notKernels = []string{"Tier", "Tiers", "Depth", "GemmScratch", "PanelsLen"}
 
 func TestKernelTable(t *testing.T) {
 	rows := map[string]bool{}
@@ -110,25 +111,38 @@ func TestKernelTable(t *testing.T) {
 	}
 	text := regexp.MustCompile(`(?m)^TEXT ·(\w+)\(SB\)`)
 	for arch, names := range used {
-		source, err := os.ReadFile("vec_" + arch + ".s")
-		if err != nil {
-			t.Fatal(err)
-		}
 		defined := map[string]bool{}
-		for _, m := range text.FindAllStringSubmatch(string(source), -1) {
+		for _, m := range text.FindAllStringSubmatch(assembly(t, arch), -1) {
 			defined[m[1]] = true
 		}
 		for _, name := range slices.Sorted(maps.Keys(names)) {
 			if !defined[name] {
-				t.Errorf("%s is not in vec_%s.s", name, arch)
+				t.Errorf("%s is in no *_%s.s", name, arch)
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(defined)) {
 			if !names[name] {
-				t.Errorf("%s in vec_%s.s is in no row", name, arch)
+				t.Errorf("%s in *_%s.s is in no row", name, arch)
 			}
 		}
 	}
+}
+
+// assembly returns all assembly for an architecture.
+func assembly(t *testing.T, arch string) string {
+	files, err := filepath.Glob("*_" + arch + ".s")
+	if err != nil || files == nil {
+		t.Fatal("no assembly for ", arch, err)
+	}
+	var all strings.Builder
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(b)
+	}
+	return all.String()
 }
 
 // Every instruction that is written as a number is the one that its comment
@@ -138,18 +152,15 @@ func TestEncodedInstructions(t *testing.T) {
 	if err != nil {
 		t.Skip("llvm-mc is not installed: apt-get install llvm")
 	}
-	source, err := os.ReadFile("vec_arm64.s")
-	if err != nil {
-		t.Fatal(err)
-	}
+	source := assembly(t, "arm64")
 	var want []string
 	var input bytes.Buffer
 	word := regexp.MustCompile(`(?m)^\s*WORD \$0x([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2}) // (.*)$`)
-	for _, m := range word.FindAllStringSubmatch(string(source), -1) {
+	for _, m := range word.FindAllStringSubmatch(source, -1) {
 		fmt.Fprintf(&input, "0x%s 0x%s 0x%s 0x%s\n", m[4], m[3], m[2], m[1])
 		want = append(want, m[5])
 	}
-	if n := bytes.Count(source, []byte("WORD")); len(want) != n || n == 0 {
+	if n := strings.Count(source, "WORD"); len(want) != n || n == 0 {
 		t.Fatalf("%d of %d WORDs have a mnemonic beside them", len(want), n)
 	}
 	cmd := exec.Command(mc, "-disassemble", "-triple=aarch64", "-mattr=+fullfp16,+dotprod")
@@ -186,7 +197,7 @@ func TestGenerated(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go run ./_gen: %v: %s", err, out)
 	}
-	for _, name := range []string{"vec_amd64.s", "vec_arm64.s", "vec.go", "vec_none.go"} {
+	for _, name := range []string{"vec_amd64.s", "vec_arm64.s", "gemm_amd64.s", "gemm_arm64.s", "rows_amd64.s", "rows_arm64.s", "vec.go", "vec_none.go"} {
 		want, err := os.ReadFile(dir + "/" + name)
 		if err != nil {
 			t.Fatal(err)

@@ -21,19 +21,13 @@ func main() {
 	log.SetFlags(0)
 	kernels := append(elementwise(), halves()...)
 	for _, arm := range []bool{false, true} {
-		arch := "amd64"
-		if arm {
-			arch = "arm64"
-		}
-		var out strings.Builder
-		out.WriteString(header + "//go:build !purego\n\n#include \"textflag.h\"\n\n")
+		var loops strings.Builder
 		for _, k := range kernels {
-			out.WriteString(k.emit(arm))
+			loops.WriteString(k.emit(arm))
 		}
-		for _, g := range matrices(arm) {
-			out.WriteString(g)
-		}
-		write("vec_"+arch+".s", out.String())
+		source(arm, "vec", loops.String())
+		source(arm, "gemm", gemms(arm))
+		source(arm, "rows", rows(arm))
 	}
 	var decl, stub strings.Builder
 	decl.WriteString(header + "//go:build (amd64 || arm64) && !purego\n\npackage asm\n")
@@ -53,6 +47,15 @@ func main() {
 	stub.WriteString(matrixStubs)
 	write("vec.go", decl.String())
 	write("vec_none.go", stub.String())
+}
+
+// source writes the assembly of one topic.
+func source(arm bool, topic, text string) {
+	arch := "amd64"
+	if arm {
+		arch = "arm64"
+	}
+	write(topic+"_"+arch+".s", header+"//go:build !purego\n\n#include \"textflag.h\"\n\n"+text)
 }
 
 func doc(s string) string {

@@ -1,0 +1,27 @@
+package tensor
+
+// matrix is an operand of gemm: element (i, j) lies at i*rs + j*cs. With dt ==
+// F32 the elements are f32 and one of rs, cs is 1. Otherwise raw is a row-major
+// matrix of dt whose rows are whole blocks, read as it stands (cs == 1) or
+// transposed (rs == 1), and the other stride is its row length in elements.
+type matrix struct {
+	f32    []float32
+	raw    []byte
+	dt     DType
+	rs, cs int
+}
+
+// block returns the length of the blocks of x's type.
+func (x *matrix) block() int { n, _ := x.dt.Block(); return n }
+
+// decode writes rows r0 to r0+rows and columns c0 to c0+cols of the stored
+// matrix to dst, row-major. c0 and cols are whole blocks.
+func (x *matrix) decode(dst []float32, r0, rows, c0, cols int) {
+	ld := x.rs
+	if x.cs != 1 {
+		ld = x.cs
+	}
+	for r := range rows {
+		x.dt.Decode(dst[r*cols:][:cols], x.raw[x.dt.Bytes((r0+r)*ld+c0):])
+	}
+}
