@@ -17,48 +17,49 @@ import (
 )
 
 // kernelTiers is the table of kernels and tiers. Every kernel has plain Go;
-// avx2 and neon name the assembly that the tier runs, "-" and a reason where it
-// runs none of its own.
-var kernelTiers = []struct{ kernel, avx2, neon string }{
-	{"Add", "addVec", "addVec"},
-	{"Sub", "subVec", "subVec"},
-	{"Mul", "mulVec", "mulVec"},
-	{"Div", "divVec", "divVec"},
-	{"Scale", "scaleVec", "scaleVec"},
-	{"AddScaled", "addScaledVec", "addScaledVec"},
-	{"MulAddScaled", "mulAddScaledVec", "mulAddScaledVec"},
-	{"Sum", "sumVec", "sumVec"},
-	{"Dot", "dotVec", "dotVec"},
-	{"SumSquares", "dotVec", "dotVec"},
-	{"Max", "maxVec", "maxVec"},
-	{"Exp", "expVec", "expVec"},
-	{"ExpSubSum", "expSubSumVec", "expSubSumVec"},
-	{"SiLU", "siluVec", "siluVec"},
-	{"SwiGLU", "swigluVec", "swigluVec"},
-	{"SwiGLUGrad", "swigluGradVec", "swigluGradVec"},
-	{"RMSNormRow", "dotVec mulScaledVec", "dotVec mulScaledVec"},
-	{"RMSNormGradRow", "dot3Vec rmsnormGradVec rmsnormGradAddVec", "dot3Vec rmsnormGradVec rmsnormGradAddVec"},
-	{"RoPERow", "ropeVec", "ropeVec"},
-	{"DecodeBF16", "decodeBF16Vec", "decodeBF16Vec"},
-	{"DecodeF16", "decodeF16Vec", "decodeF16Vec"},
-	{"EncodeBF16", "encodeBF16Vec", "encodeBF16Vec"},
-	{"EncodeF16", "encodeF16Vec", "encodeF16Vec"},
-	{"DecodeQ8_0", "decodeQ8_0Vec", "decodeQ8_0Vec"},
-	{"DecodeQ4_0", "decodeQ4_0Vec", "decodeQ4_0Vec"},
-	{"DecodeQ4_1", "decodeQ4_1Vec", "decodeQ4_1Vec"},
-	{"DecodeQ4_K", "nibblesVec", "nibblesVec"},
-	{"DecodeQ6_K", "sixBitsVec", "sixBitsVec"},
-	{"RowDotsBF16", "dotsBF16", "dotsBF16"},
-	{"RowDotsQ8_0", "dotsQ8_0", "dotsQ8_0"},
-	{"RowDotsQ4_0", "dotsQ4_0", "dotsQ4_0"},
-	{"RowDotsQ4_1", "dotsQ4_1", "dotsQ4_1"},
-	{"AdamW", "adamwVec", "adamwVec"},
-	{"RowDots", "dots4x1 dots1x1", "dots4x1 dots1x1"},
-	{"RowDotsMulti", "dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3", "dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3"},
-	{"Pack", "packT8 packRows4 packRows1", "packT8 packRows4 packRows1"},
-	{"Gemm", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
-	{"GemmPanels", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
-	{"GemmRows", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
+// avx2, avx512 and neon name the assembly that the tier runs, "-" and a reason
+// where it runs none of its own; in avx512, "" is that of avx2: see Tier.
+var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
+	{"Add", "addVec", "", "addVec"},
+	{"Sub", "subVec", "", "subVec"},
+	{"Mul", "mulVec", "", "mulVec"},
+	{"Div", "divVec", "", "divVec"},
+	{"Scale", "scaleVec", "", "scaleVec"},
+	{"AddScaled", "addScaledVec", "", "addScaledVec"},
+	{"MulAddScaled", "mulAddScaledVec", "", "mulAddScaledVec"},
+	{"Sum", "sumVec", "", "sumVec"},
+	{"Dot", "dotVec", "", "dotVec"},
+	{"SumSquares", "dotVec", "", "dotVec"},
+	{"Max", "maxVec", "", "maxVec"},
+	{"Exp", "expVec", "", "expVec"},
+	{"ExpSubSum", "expSubSumVec", "", "expSubSumVec"},
+	{"SiLU", "siluVec", "", "siluVec"},
+	{"SwiGLU", "swigluVec", "", "swigluVec"},
+	{"SwiGLUGrad", "swigluGradVec", "", "swigluGradVec"},
+	{"RMSNormRow", "dotVec mulScaledVec", "", "dotVec mulScaledVec"},
+	{"RMSNormGradRow", "dot3Vec rmsnormGradVec rmsnormGradAddVec", "", "dot3Vec rmsnormGradVec rmsnormGradAddVec"},
+	{"RoPERow", "ropeVec", "", "ropeVec"},
+	{"DecodeBF16", "decodeBF16Vec", "", "decodeBF16Vec"},
+	{"DecodeF16", "decodeF16Vec", "", "decodeF16Vec"},
+	{"EncodeBF16", "encodeBF16Vec", "", "encodeBF16Vec"},
+	{"EncodeF16", "encodeF16Vec", "", "encodeF16Vec"},
+	{"DecodeQ8_0", "decodeQ8_0Vec", "", "decodeQ8_0Vec"},
+	{"DecodeQ4_0", "decodeQ4_0Vec", "", "decodeQ4_0Vec"},
+	{"DecodeQ4_1", "decodeQ4_1Vec", "", "decodeQ4_1Vec"},
+	{"DecodeQ4_K", "nibblesVec", "", "nibblesVec"},
+	{"DecodeQ6_K", "sixBitsVec", "", "sixBitsVec"},
+	{"RowDotsBF16", "dotsBF16", "", "dotsBF16"},
+	{"RowDotsQ8_0", "dotsQ8_0", "", "dotsQ8_0"},
+	{"RowDotsQ4_0", "dotsQ4_0", "", "dotsQ4_0"},
+	{"RowDotsQ4_1", "dotsQ4_1", "", "dotsQ4_1"},
+	{"AdamW", "adamwVec", "", "adamwVec"},
+	{"RowDots", "dots4x1 dots1x1", "", "dots4x1 dots1x1"},
+	{"RowDotsMulti", "dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3", "", "dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3"},
+	{"Pack", "packT8 packRows4 packRows1", "", "packT8 packRows4 packRows1"},
+	{"Gemm", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
+	{"GemmPanels", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
+	{"GemmRows", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
+	{"FMALoop", "fmaLoop", "fmaLoop512", "fmaLoop"},
 }
 
 // notKernels are the exported functions that compute sizes and names.
@@ -69,6 +70,9 @@ func TestKernelTable(t *testing.T) {
 	used := map[string]map[string]bool{"amd64": {}, "arm64": {}}
 	for _, row := range kernelTiers {
 		rows[row.kernel] = true
+		for _, name := range strings.Fields(row.avx512) {
+			used["amd64"][name] = true
+		}
 		for arch, cell := range map[string]string{"amd64": row.avx2, "arm64": row.neon} {
 			switch {
 			case strings.HasPrefix(cell, "- "):

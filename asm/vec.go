@@ -313,3 +313,8 @@ func packRows4(dst, src *float32, ld, k int)
 
 //go:noescape
 func packRows1(dst, src *float32, ld, k int)
+
+// fmaLoop is the loop of FMALoop.
+//
+//go:noescape
+func fmaLoop(n int)

@@ -65,4 +65,5 @@ func dots1x2(dst *float32, ldd int, w *float32, ld int, x *float32, ldx, k int) 
 func dots1x3(dst *float32, ldd int, w *float32, ld int, x *float32, ldx, k int) { panic(useVec) }
 func packRows4(dst, src *float32, ld, k int)                                    { panic(useVec) }
 func packRows1(dst, src *float32, ld, k int)                                    { panic(useVec) }
+func fmaLoop(int)                                                               { panic(useVec) }
 func packT8(dst, src *float32, ld, k int)                                       { panic(useVec) }

@@ -71,6 +71,11 @@ func packRows4(dst, src *float32, ld, k int)
 
 //go:noescape
 func packRows1(dst, src *float32, ld, k int)
+
+// fmaLoop is the loop of FMALoop.
+//
+//go:noescape
+func fmaLoop(n int)
 `
 
 var matrixStubs = func() string {
@@ -84,6 +89,7 @@ var matrixStubs = func() string {
 		}
 	}
 	out.WriteString("func packRows4(dst, src *float32, ld, k int) { panic(useVec) }\nfunc packRows1(dst, src *float32, ld, k int) { panic(useVec) }\n")
+	out.WriteString("func fmaLoop(int) { panic(useVec) }\n")
 	out.WriteString("func packT8(dst, src *float32, ld, k int) { panic(useVec) }\n")
 	return out.String()
 }()
@@ -117,6 +123,10 @@ func gemms(arm bool) string {
 	l.text("packT8", 32, pack)
 	for _, panels := range []int{4, 1} {
 		l.text(fmt.Sprintf("packRows%d", panels), 32, func(p func(string, ...any)) { packRows(p, panels) })
+	}
+	l.text("fmaLoop", 8, fmaLoop(arm, "Y", 12))
+	if !arm {
+		l.text("fmaLoop512", 8, fmaLoop(arm, "Z", 24))
 	}
 	return l.String()
 }
