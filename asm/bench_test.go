@@ -66,3 +66,15 @@ func BenchmarkRows(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkReadStreams is the machine's other limit.
+func BenchmarkReadStreams(b *testing.B) {
+	x := make([]float32, 64<<20)
+	for i := range x {
+		x[i] = 1
+	}
+	b.SetBytes(int64(4 * len(x)))
+	for b.Loop() {
+		ReadStreams(x)
+	}
+}

@@ -59,6 +59,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"Gemm", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
 	{"GemmPanels", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
 	{"GemmRows", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
+	{"ReadStreams", "readVec", "", "readVec"},
 	{"FMALoop", "fmaLoop", "fmaLoop512", "fmaLoop"},
 }
 

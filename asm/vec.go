@@ -318,3 +318,9 @@ func packRows1(dst, src *float32, ld, k int)
 //
 //go:noescape
 func fmaLoop(n int)
+
+// readVec reads n elements, a multiple of 16 and more than 0, of each of eight
+// streams that begin stride elements apart.
+//
+//go:noescape
+func readVec(x *float32, stride, n int)

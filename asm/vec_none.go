@@ -67,3 +67,4 @@ func packRows4(dst, src *float32, ld, k int)                                    
 func packRows1(dst, src *float32, ld, k int)                                    { panic(useVec) }
 func fmaLoop(int)                                                               { panic(useVec) }
 func packT8(dst, src *float32, ld, k int)                                       { panic(useVec) }
+func readVec(*float32, int, int)                                                { panic(useVec) }

@@ -28,6 +28,7 @@ func main() {
 		source(arm, "vec", loops.String())
 		source(arm, "gemm", gemms(arm))
 		source(arm, "rows", rows(arm))
+		source(arm, "read", reads(arm))
 	}
 	var decl, stub strings.Builder
 	decl.WriteString(header + "//go:build (amd64 || arm64) && !purego\n\npackage asm\n")
@@ -42,9 +43,9 @@ func main() {
 		decl.WriteString(d)
 		stub.WriteString(s)
 	}
-	decl.WriteString(superDecls + matrixDecls)
+	decl.WriteString(superDecls + matrixDecls + readDecls)
 	stub.WriteString(superStubs)
-	stub.WriteString(matrixStubs)
+	stub.WriteString(matrixStubs + readStubs)
 	write("vec.go", decl.String())
 	write("vec_none.go", stub.String())
 }

@@ -41,20 +41,21 @@ var table = map[string]row{
 	"format/tokenizer":   {"internal/mapped", "golang.org/x/text"},
 	"format/chat":        {"internal/mapped", "github.com/nikolalohinski/gonja/v2"},
 
-	"internal/mapped": {"", "golang.org/x/sys"},
-	"internal/mutate": {"", ""},
-	"internal/golden": {"tensor format/safetensors", ""},
-	"internal/curve":  {"train", ""},
-	"internal/arrows": {"", ""},
-	".":               {"train internal/curve internal/golden format/gguf format/tokenizer format/chat", ""},
-	"internal/demo":   {". train format/tokenizer", ""},
+	"internal/mapped":  {"", "golang.org/x/sys"},
+	"internal/machine": {"asm", "golang.org/x/sys"},
+	"internal/mutate":  {"", ""},
+	"internal/golden":  {"tensor format/safetensors", ""},
+	"internal/curve":   {"train", ""},
+	"internal/arrows":  {"", ""},
+	".":                {"train internal/curve internal/golden format/gguf format/tokenizer format/chat", ""},
+	"internal/demo":    {". train format/tokenizer", ""},
 	"internal/cli": {
-		". internal/demo train format/gguf format/tokenizer format/chat",
+		". internal/demo internal/machine train format/gguf format/tokenizer format/chat",
 		"github.com/spf13/cobra github.com/spf13/pflag github.com/schollz/progressbar/v3 gonum.org/v1/plot golang.org/x/sys golang.org/x/term",
 	},
 	"cmd/tenon": {"internal/cli", ""},
 
-	"bench":    {". train format/gguf format/tokenizer format/chat", "gonum.org/v1/plot"},
+	"bench":    {". internal/machine train format/gguf format/tokenizer format/chat", "gonum.org/v1/plot"},
 	"examples": {". train format/gguf format/tokenizer format/chat", ""},
 }
 
