@@ -33,6 +33,7 @@ var table = map[string]row{
 	"nn":       {"autograd format/safetensors", ""},
 	"lora":     {"nn", ""},
 	"train":    {"nn lora", ""},
+	"plan":     {"train", ""},
 
 	"tensor/devicetest": {"tensor internal/golden", ""},
 
