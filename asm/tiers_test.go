@@ -48,6 +48,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"DecodeQ4_1", "decodeQ4_1Vec", "", "decodeQ4_1Vec"},
 	{"DecodeQ4_K", "nibblesVec", "", "nibblesVec"},
 	{"DecodeQ6_K", "sixBitsVec", "", "sixBitsVec"},
+	{"DecodeNF4", "- plain Go so far", "", "- plain Go so far"},
 	{"RowDotsBF16", "dotsBF16", "", "dotsBF16"},
 	{"RowDotsQ8_0", "dotsQ8_0", "", "dotsQ8_0"},
 	{"RowDotsQ4_0", "dotsQ4_0", "", "dotsQ4_0"},
@@ -64,7 +65,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 }
 
 // notKernels are the exported functions that compute sizes and names.
-var notKernels = []string{"Tier", "Tiers", "Depth", "GemmScratch", "PanelsLen"}
+var notKernels = []string{"Tier", "Tiers", "Depth", "GemmScratch", "PanelsLen", "NewCodebook"}
 
 func TestKernelTable(t *testing.T) {
 	rows := map[string]bool{}

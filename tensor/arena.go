@@ -5,9 +5,10 @@ import "sync/atomic"
 // storage is a device's buffer with its number of owners. It is given back when
 // the last owner lets go: nothing waits for the garbage collector.
 type storage struct {
-	dev  Device
-	buf  Buffer
-	refs atomic.Int32
+	dev   Device
+	buf   Buffer
+	refs  atomic.Int32
+	quant *Quant // of NF4 and FP4
 }
 
 func newStorage(dev Device, buf Buffer) *storage {
@@ -23,6 +24,9 @@ func (s *storage) release() {
 	case n == 0:
 		s.dev.Free(s.buf)
 		s.buf = nil
+		if s.quant != nil {
+			s.quant.release()
+		}
 	case n < 0:
 		panic("tensor: released more often than retained")
 	}

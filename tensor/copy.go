@@ -2,6 +2,8 @@ package tensor
 
 func (c *CPU) copyStrided(dst *Tensor, ds []int, src *Tensor, ss []int, shape Shape) {
 	switch {
+	case dst.dt.Quantized():
+		Bad("copy to "+dst.dt.String(), "another type: what is encoded is made by Quantize", dst, src)
 	case dst.dt == src.dt && shape.Equal(dst.shape) && shape.Equal(src.shape) && plain(ds, shape) && plain(ss, shape):
 		d, s := dst.Bytes(), src.Bytes()
 		c.ranges(len(d), 8*chunk, func(lo, hi int) { copy(d[lo:hi], s[lo:hi]) })
@@ -14,11 +16,12 @@ func (c *CPU) copyStrided(dst *Tensor, ds []int, src *Tensor, ss []int, shape Sh
 	case dst.dt == F64 && src.dt == F32:
 		copyRows(elements[float64](dst), ds, elements[float32](src), ss, shape)
 	case dst.dt == F32 && plain(ds, shape) && plain(ss, shape):
-		d, s := dst.F32(), src.Bytes()
-		block, size := src.dt.Block()
-		c.ranges(len(d)/block, max(chunk/block, 1), func(lo, hi int) {
-			src.dt.Decode(d[lo*block:hi*block], s[lo*size:hi*size])
-		})
+		d := dst.F32()
+		block := 1
+		if !src.dt.Quantized() {
+			block, _ = src.dt.Block()
+		}
+		c.ranges(len(d)/block, max(chunk/block, 1), func(lo, hi int) { src.decode(d[lo*block:hi*block], lo*block) })
 	default:
 		Bad("strided copy from "+src.dt.String()+" to "+dst.dt.String(), "F32 and F64, or a whole tensor to F32", dst, src)
 	}

@@ -214,8 +214,8 @@ func (t *Tensor) cpuBytes() ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	lo := t.dt.Bytes(t.off)
-	return b.b[lo : lo+t.dt.Bytes(t.Elems())], true
+	lo, hi := t.byteRange()
+	return b.b[lo:hi], true
 }
 
 // elements returns the elements of a CPU tensor, from its first one to the end

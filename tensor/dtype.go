@@ -13,7 +13,8 @@ import (
 
 // DType is the type in which a tensor's elements are stored. Plain types store
 // one element at a time; block types (from Q4_0 on) store a fixed number of
-// consecutive elements of a row in one block.
+// consecutive elements of a row in one block. NF4 and FP4 are codes of 4 bits, whose
+// tensor has a Quant beside them.
 type DType uint8
 
 // The element types. F32, F64 and I32 can be computed on; the others are
@@ -46,6 +47,8 @@ const (
 	Q5_K
 	Q6_K
 	IQ4_NL
+	NF4
+	FP4
 	numDTypes
 )
 
@@ -83,6 +86,8 @@ var dtypes = [numDTypes]struct {
 	Q5_K:    {name: "Q5_K", block: 256, bytes: 176, decode: decodeQ5_K},
 	Q6_K:    {name: "Q6_K", block: 256, bytes: 210, decode: asm.DecodeQ6_K},
 	IQ4_NL:  {name: "IQ4_NL", block: 32, bytes: 18, decode: decodeIQ4_NL},
+	NF4:     {name: "NF4", block: 2, bytes: 1},
+	FP4:     {name: "FP4", block: 2, bytes: 1},
 }
 
 // String returns the name by which safetensors and GGUF know the type.
@@ -94,9 +99,10 @@ func (d DType) String() string {
 }
 
 // ParseDType returns the type of that name, as safetensors and GGUF spell it.
+// They have no name for NF4 and FP4.
 func ParseDType(name string) (DType, bool) {
 	for d := F32; d < numDTypes; d++ {
-		if dtypes[d].name == name {
+		if dtypes[d].name == name && !d.Quantized() {
 			return d, true
 		}
 	}
@@ -107,10 +113,12 @@ func ParseDType(name string) (DType, bool) {
 // bytes that a block takes.
 func (d DType) Block() (elements, bytes int) { return dtypes[d].block, dtypes[d].bytes }
 
-// Bytes returns the bytes that n elements take; n is a multiple of the block.
-func (d DType) Bytes(n int) int { return n / dtypes[d].block * dtypes[d].bytes }
+// Bytes returns the bytes that n elements take; n is a multiple of the block, but
+// for NF4 and FP4, of which a last byte may hold one element.
+func (d DType) Bytes(n int) int { return ceil(n, dtypes[d].block) * dtypes[d].bytes }
 
-// CanDecode reports whether values of the type can be decoded to F32.
+// CanDecode reports whether values of the type can be decoded to F32 from its bytes
+// alone: NF4 and FP4 need a Quant.
 func (d DType) CanDecode() bool { return d < numDTypes && dtypes[d].decode != nil }
 
 // Decode writes the elements stored in src, in order, to dst as F32.

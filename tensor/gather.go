@@ -16,10 +16,9 @@ func (c *CPU) gather(dst, src *Tensor, ids []int32) {
 			copy(d[i*n:(i+1)*n], s[int(id)*n:])
 		}
 	default:
-		d, s := dst.F32(), src.Bytes()
-		size := src.dt.Bytes(n)
+		d := dst.F32()
 		for i, id := range ids {
-			src.dt.Decode(d[i*n:(i+1)*n], s[int(id)*size:])
+			src.decode(d[i*n:(i+1)*n], int(id)*n)
 		}
 	}
 }

@@ -81,7 +81,7 @@ func gemmCases() (cases []gemmCase) {
 	}
 	for dt := range numDTypes {
 		block, _ := dt.Block()
-		if dt != BF16 && dt != F16 && block == 1 {
+		if dt != BF16 && dt != F16 && block == 1 || dt.Quantized() {
 			continue
 		}
 		for _, s := range [][3]int{{1, 96, 64}, {3, 64, 4128}, {8, 128, 64}, {20, 96, 800}, {100, 2144, 32}, {1, 7, 4096 + 512}} {

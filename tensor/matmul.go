@@ -38,9 +38,12 @@ func (t *Tensor) matrix(i, rows, cols int, transposed bool) matrix {
 	m := matrix{dt: t.dt}
 	m.rs, m.cs = matStrides(rows, cols, transposed)
 	n := rows * cols
-	if t.dt == F32 {
+	switch {
+	case t.dt == F32:
 		m.f32 = t.F32()[i*n : (i+1)*n]
-	} else {
+	case t.Quant() != nil:
+		m.quant, m.raw, m.at = t.Quant(), t.store.buf.(*cpuBuffer).b, t.off+i*n
+	default:
 		m.raw = t.Bytes()[t.dt.Bytes(i*n):t.dt.Bytes((i+1)*n)]
 	}
 	return m

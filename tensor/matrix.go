@@ -3,16 +3,25 @@ package tensor
 // matrix is an operand of gemm: element (i, j) lies at i*rs + j*cs. With dt ==
 // F32 the elements are f32 and one of rs, cs is 1. Otherwise raw is a row-major
 // matrix of dt whose rows are whole blocks, read as it stands (cs == 1) or
-// transposed (rs == 1), and the other stride is its row length in elements.
+// transposed (rs == 1), and the other stride is its row length in elements; in NF4
+// and FP4 its first element is number at of those that raw holds.
 type matrix struct {
 	f32    []float32
 	raw    []byte
+	quant  *Quant // of NF4 and FP4
+	at     int
 	dt     DType
 	rs, cs int
 }
 
-// block returns the length of the blocks of x's type.
-func (x *matrix) block() int { n, _ := x.dt.Block(); return n }
+// block returns the length of the blocks that x can be cut between.
+func (x *matrix) block() int {
+	if x.quant != nil {
+		return 1
+	}
+	n, _ := x.dt.Block()
+	return n
+}
 
 // decode writes rows r0 to r0+rows and columns c0 to c0+cols of the stored
 // matrix to dst, row-major. c0 and cols are whole blocks.
@@ -20,6 +29,12 @@ func (x *matrix) decode(dst []float32, r0, rows, c0, cols int) {
 	ld := x.rs
 	if x.cs != 1 {
 		ld = x.cs
+	}
+	if x.quant != nil {
+		for r := range rows {
+			x.quant.decode(dst[r*cols:][:cols], x.raw, x.at+(r0+r)*ld+c0)
+		}
+		return
 	}
 	for r := range rows {
 		x.dt.Decode(dst[r*cols:][:cols], x.raw[x.dt.Bytes((r0+r)*ld+c0):])

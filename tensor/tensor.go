@@ -80,6 +80,13 @@ func Try(f func() error) (err error) {
 }
 
 func alloc(dev Device, dt DType, shape Shape) *Tensor {
+	if dt.Quantized() {
+		Bad("make a tensor of "+dt.String(), "NewQuant or Quantize", Meta(dt, shape...))
+	}
+	return allocate(dev, dt, shape)
+}
+
+func allocate(dev Device, dt DType, shape Shape) *Tensor {
 	if !shape.fits() {
 		panic(&DeviceError{dev.Name(), fmt.Errorf("a tensor of shape %v is larger than memory", shape)})
 	}
@@ -222,12 +229,19 @@ func (t *Tensor) CopyTo(dst []float32) {
 	if len(dst) != t.Elems() {
 		Bad("copy out", fmt.Sprintf("%d elements", len(dst)), t)
 	}
-	raw := t.Raw()
+	_, here := t.cpuBytes()
 	switch {
 	case t.dt == F32:
-		copy(bytesOf(dst), raw)
+		copy(bytesOf(dst), t.Raw())
+	case here:
+		t.decode(dst, 0)
+	case t.Quant() != nil:
+		c := alloc(t.dev, F32, t.shape)
+		defer c.Release()
+		c.CopyFrom(t)
+		copy(bytesOf(dst), c.Raw())
 	default:
-		t.dt.Decode(dst, raw)
+		t.dt.Decode(dst, t.Raw())
 	}
 }
 
@@ -244,13 +258,31 @@ func (t *Tensor) F64s() []float64 {
 	return dst
 }
 
-// Raw returns a copy of the stored bytes.
+// byteRange returns where the tensor's bytes lie in its buffer. A byte at either
+// end of a view in NF4 or FP4 may be shared with what is around it.
+func (t *Tensor) byteRange() (lo, hi int) {
+	if t.dt.Quantized() {
+		return t.off / 2, (t.off + t.Elems() + 1) / 2
+	}
+	lo = t.dt.Bytes(t.off)
+	return lo, lo + t.dt.Bytes(t.Elems())
+}
+
+// Raw returns a copy of the stored bytes, of NF4 and FP4 those of the codes.
 func (t *Tensor) Raw() []byte {
 	if err := t.dev.Sync(); err != nil {
 		panic(&DeviceError{t.dev.Name(), err})
 	}
 	if b, ok := t.cpuBytes(); ok {
 		return slices.Clone(b)
+	}
+	if t.dt.Quantized() {
+		all := make([]byte, t.store.buf.Bytes())
+		if err := t.dev.CopyOut(all, t.store.buf); err != nil {
+			panic(&DeviceError{t.dev.Name(), err})
+		}
+		lo, hi := t.byteRange()
+		return all[lo:hi]
 	}
 	src := t
 	if t.off != 0 || t.store.buf.Bytes() != t.dt.Bytes(t.Elems()) {
@@ -274,6 +306,9 @@ func (t *Tensor) Item() float64 {
 
 // Clone returns a copy that belongs to the caller.
 func (t *Tensor) Clone() *Tensor {
+	if t.Quant() != nil {
+		return t.cloneQuant()
+	}
 	c := alloc(t.dev, t.dt, t.shape)
 	st := t.shape.strides()
 	t.dev.Kernels().Copy(c, st, t, st, t.shape)

@@ -134,12 +134,37 @@ func decoded[T float32 | float64](f *Far, t *tensor.Tensor, n int) []T {
 		return elements[T](f, t)[:n]
 	}
 	d := make([]float32, n)
-	t.DType().Decode(d, f.raw(t))
+	if q := t.Quant(); q != nil {
+		f.decodeQuant(d, t, q)
+	} else {
+		t.DType().Decode(d, f.raw(t))
+	}
 	out := make([]T, n)
 	for i, v := range d {
 		out[i] = T(v)
 	}
 	return out
+}
+
+// decodeQuant writes elements of t from its first one, by Quant's definition.
+func (f *Far) decodeQuant(dst []float32, t *tensor.Tensor, q *tensor.Quant) {
+	b, off := t.Buffer()
+	codes, absmax := f.bytes(b), f.raw(q.Absmax)
+	for i := range dst {
+		at := off + i
+		code := codes[at/2] >> 4
+		if at%2 == 1 {
+			code = codes[at/2] & 15
+		}
+		var scale float32
+		if q.Nested == nil {
+			scale = elements[float32](f, q.Absmax)[at/q.Block]
+		} else {
+			block := at / q.Block
+			scale = float32(q.Map[absmax[block]]*elements[float32](f, q.Nested)[block/256]) + q.Offset
+		}
+		dst[i] = q.Table[code] * scale
+	}
 }
 
 // by calls the version of a kernel for t's element type.
@@ -290,6 +315,8 @@ func strided(shape tensor.Shape, as, bs []int, f func(a, b int)) {
 
 func (f *Far) copy(dst *tensor.Tensor, ds []int, src *tensor.Tensor, ss []int, shape tensor.Shape) {
 	switch dt, st := dst.DType(), src.DType(); {
+	case dt.Quantized():
+		panic("far: cannot copy to " + dt.String())
 	case dt == tensor.F32 && st == tensor.F32:
 		copyTo[float32, float32](f, dst, ds, src, ss, shape)
 	case dt == tensor.F64 && st == tensor.F64:
