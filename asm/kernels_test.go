@@ -63,6 +63,15 @@ var rowKernels = []rowKernel{
 			s := sigmoid(x[1])
 			return max(math.Abs(x[0]*x[1]*s), math.Abs(x[0]*x[2]*s)*(1+math.Abs(x[1]*(1-s))))
 		}},
+	{name: "AttentionGrad", ins: 2, outs: 2, inOut: 2, ulps: 8, run: func(o, x [][]float32) { AttentionGrad(o[0], o[1], x[0], x[1]) },
+		ref: func(x []float64) []float64 {
+			p := math.Exp(x[2] - x[0])
+			return []float64{p, p * (x[3] - x[1])}
+		},
+		scale: func(x []float64) float64 {
+			d := math.Abs(x[2]) + math.Abs(x[0])
+			return math.Exp(x[2]-x[0]) * (1 + d) * (1 + math.Abs(x[3]) + math.Abs(x[1]))
+		}},
 	{name: "AdamW", ins: 1, outs: 3, inOut: 3, ulps: 4,
 		run: func(o, x [][]float32) {
 			Mul(o[2], o[2], o[2]) // the second moment is not negative

@@ -33,6 +33,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"Max", "maxVec", "", "maxVec"},
 	{"Exp", "expVec", "", "expVec"},
 	{"ExpSubSum", "expSubSumVec", "", "expSubSumVec"},
+	{"AttentionGrad", "attentionGradVec", "", "attentionGradVec"},
 	{"SiLU", "siluVec", "", "siluVec"},
 	{"SwiGLU", "swigluVec", "", "swigluVec"},
 	{"SwiGLUGrad", "swigluGradVec", "", "swigluGradVec"},

@@ -103,6 +103,14 @@ func expVec(dst, x []float32)
 //go:noescape
 func expSubSumVec(dst, x []float32, m float32) float32
 
+// attentionGradVec is, for whole vectors,
+//
+//	p[i] = exp(p[i] - lse[i])
+//	ds[i] = p[i] * (ds[i] - delta[i])
+//
+//go:noescape
+func attentionGradVec(p, ds, lse, delta []float32)
+
 // siluVec is, for whole vectors,
 //
 //	dst[i] = x[i] / (1 + exp(-x[i]))

@@ -1062,6 +1062,243 @@ singledone:
 	VZEROUPPER
 	RET
 
+DATA attentionGradVecK<>+0(SB)/4, $0xc2d10000
+DATA attentionGradVecK<>+4(SB)/4, $0xc2d10000
+DATA attentionGradVecK<>+8(SB)/4, $0xc2d10000
+DATA attentionGradVecK<>+12(SB)/4, $0xc2d10000
+DATA attentionGradVecK<>+16(SB)/4, $0xc2d10000
+DATA attentionGradVecK<>+20(SB)/4, $0xc2d10000
+DATA attentionGradVecK<>+24(SB)/4, $0xc2d10000
+DATA attentionGradVecK<>+28(SB)/4, $0xc2d10000
+DATA attentionGradVecK<>+32(SB)/4, $0x42b20000
+DATA attentionGradVecK<>+36(SB)/4, $0x42b20000
+DATA attentionGradVecK<>+40(SB)/4, $0x42b20000
+DATA attentionGradVecK<>+44(SB)/4, $0x42b20000
+DATA attentionGradVecK<>+48(SB)/4, $0x42b20000
+DATA attentionGradVecK<>+52(SB)/4, $0x42b20000
+DATA attentionGradVecK<>+56(SB)/4, $0x42b20000
+DATA attentionGradVecK<>+60(SB)/4, $0x42b20000
+DATA attentionGradVecK<>+64(SB)/4, $0x3fb8aa3b
+DATA attentionGradVecK<>+68(SB)/4, $0x3fb8aa3b
+DATA attentionGradVecK<>+72(SB)/4, $0x3fb8aa3b
+DATA attentionGradVecK<>+76(SB)/4, $0x3fb8aa3b
+DATA attentionGradVecK<>+80(SB)/4, $0x3fb8aa3b
+DATA attentionGradVecK<>+84(SB)/4, $0x3fb8aa3b
+DATA attentionGradVecK<>+88(SB)/4, $0x3fb8aa3b
+DATA attentionGradVecK<>+92(SB)/4, $0x3fb8aa3b
+DATA attentionGradVecK<>+96(SB)/4, $0x3f318000
+DATA attentionGradVecK<>+100(SB)/4, $0x3f318000
+DATA attentionGradVecK<>+104(SB)/4, $0x3f318000
+DATA attentionGradVecK<>+108(SB)/4, $0x3f318000
+DATA attentionGradVecK<>+112(SB)/4, $0x3f318000
+DATA attentionGradVecK<>+116(SB)/4, $0x3f318000
+DATA attentionGradVecK<>+120(SB)/4, $0x3f318000
+DATA attentionGradVecK<>+124(SB)/4, $0x3f318000
+DATA attentionGradVecK<>+128(SB)/4, $0xb95e8083
+DATA attentionGradVecK<>+132(SB)/4, $0xb95e8083
+DATA attentionGradVecK<>+136(SB)/4, $0xb95e8083
+DATA attentionGradVecK<>+140(SB)/4, $0xb95e8083
+DATA attentionGradVecK<>+144(SB)/4, $0xb95e8083
+DATA attentionGradVecK<>+148(SB)/4, $0xb95e8083
+DATA attentionGradVecK<>+152(SB)/4, $0xb95e8083
+DATA attentionGradVecK<>+156(SB)/4, $0xb95e8083
+DATA attentionGradVecK<>+160(SB)/4, $0x39506967
+DATA attentionGradVecK<>+164(SB)/4, $0x39506967
+DATA attentionGradVecK<>+168(SB)/4, $0x39506967
+DATA attentionGradVecK<>+172(SB)/4, $0x39506967
+DATA attentionGradVecK<>+176(SB)/4, $0x39506967
+DATA attentionGradVecK<>+180(SB)/4, $0x39506967
+DATA attentionGradVecK<>+184(SB)/4, $0x39506967
+DATA attentionGradVecK<>+188(SB)/4, $0x39506967
+DATA attentionGradVecK<>+192(SB)/4, $0x3ab743ce
+DATA attentionGradVecK<>+196(SB)/4, $0x3ab743ce
+DATA attentionGradVecK<>+200(SB)/4, $0x3ab743ce
+DATA attentionGradVecK<>+204(SB)/4, $0x3ab743ce
+DATA attentionGradVecK<>+208(SB)/4, $0x3ab743ce
+DATA attentionGradVecK<>+212(SB)/4, $0x3ab743ce
+DATA attentionGradVecK<>+216(SB)/4, $0x3ab743ce
+DATA attentionGradVecK<>+220(SB)/4, $0x3ab743ce
+DATA attentionGradVecK<>+224(SB)/4, $0x3c088908
+DATA attentionGradVecK<>+228(SB)/4, $0x3c088908
+DATA attentionGradVecK<>+232(SB)/4, $0x3c088908
+DATA attentionGradVecK<>+236(SB)/4, $0x3c088908
+DATA attentionGradVecK<>+240(SB)/4, $0x3c088908
+DATA attentionGradVecK<>+244(SB)/4, $0x3c088908
+DATA attentionGradVecK<>+248(SB)/4, $0x3c088908
+DATA attentionGradVecK<>+252(SB)/4, $0x3c088908
+DATA attentionGradVecK<>+256(SB)/4, $0x3d2aa9c1
+DATA attentionGradVecK<>+260(SB)/4, $0x3d2aa9c1
+DATA attentionGradVecK<>+264(SB)/4, $0x3d2aa9c1
+DATA attentionGradVecK<>+268(SB)/4, $0x3d2aa9c1
+DATA attentionGradVecK<>+272(SB)/4, $0x3d2aa9c1
+DATA attentionGradVecK<>+276(SB)/4, $0x3d2aa9c1
+DATA attentionGradVecK<>+280(SB)/4, $0x3d2aa9c1
+DATA attentionGradVecK<>+284(SB)/4, $0x3d2aa9c1
+DATA attentionGradVecK<>+288(SB)/4, $0x3e2aaaaa
+DATA attentionGradVecK<>+292(SB)/4, $0x3e2aaaaa
+DATA attentionGradVecK<>+296(SB)/4, $0x3e2aaaaa
+DATA attentionGradVecK<>+300(SB)/4, $0x3e2aaaaa
+DATA attentionGradVecK<>+304(SB)/4, $0x3e2aaaaa
+DATA attentionGradVecK<>+308(SB)/4, $0x3e2aaaaa
+DATA attentionGradVecK<>+312(SB)/4, $0x3e2aaaaa
+DATA attentionGradVecK<>+316(SB)/4, $0x3e2aaaaa
+DATA attentionGradVecK<>+320(SB)/4, $0x3f000000
+DATA attentionGradVecK<>+324(SB)/4, $0x3f000000
+DATA attentionGradVecK<>+328(SB)/4, $0x3f000000
+DATA attentionGradVecK<>+332(SB)/4, $0x3f000000
+DATA attentionGradVecK<>+336(SB)/4, $0x3f000000
+DATA attentionGradVecK<>+340(SB)/4, $0x3f000000
+DATA attentionGradVecK<>+344(SB)/4, $0x3f000000
+DATA attentionGradVecK<>+348(SB)/4, $0x3f000000
+DATA attentionGradVecK<>+352(SB)/4, $0x3f800000
+DATA attentionGradVecK<>+356(SB)/4, $0x3f800000
+DATA attentionGradVecK<>+360(SB)/4, $0x3f800000
+DATA attentionGradVecK<>+364(SB)/4, $0x3f800000
+DATA attentionGradVecK<>+368(SB)/4, $0x3f800000
+DATA attentionGradVecK<>+372(SB)/4, $0x3f800000
+DATA attentionGradVecK<>+376(SB)/4, $0x3f800000
+DATA attentionGradVecK<>+380(SB)/4, $0x3f800000
+DATA attentionGradVecK<>+384(SB)/4, $0x0000007f
+DATA attentionGradVecK<>+388(SB)/4, $0x0000007f
+DATA attentionGradVecK<>+392(SB)/4, $0x0000007f
+DATA attentionGradVecK<>+396(SB)/4, $0x0000007f
+DATA attentionGradVecK<>+400(SB)/4, $0x0000007f
+DATA attentionGradVecK<>+404(SB)/4, $0x0000007f
+DATA attentionGradVecK<>+408(SB)/4, $0x0000007f
+DATA attentionGradVecK<>+412(SB)/4, $0x0000007f
+GLOBL attentionGradVecK<>(SB), RODATA|NOPTR, $416
+
+// func attentionGradVec(p, ds, lse, delta []float32)
+TEXT ·attentionGradVec(SB), NOSPLIT, $0-96
+	MOVQ p_base+0(FP), AX
+	MOVQ ds_base+24(FP), BX
+	MOVQ lse_base+48(FP), CX
+	MOVQ delta_base+72(FP), DX
+	VMOVUPS attentionGradVecK<>+0(SB), Y15
+	VMOVUPS attentionGradVecK<>+32(SB), Y14
+	MOVQ p_len+8(FP), SI
+block:
+	CMPQ SI, $16
+	JLT blockdone
+	VMOVUPS 0(AX), Y0
+	VMOVUPS 0(CX), Y1
+	VSUBPS Y1, Y0, Y0
+	VMAXPS Y0, Y15, Y0
+	VMINPS Y0, Y14, Y0
+	VMULPS attentionGradVecK<>+64(SB), Y0, Y1
+	VROUNDPS $8, Y1, Y1
+	VFNMADD231PS attentionGradVecK<>+96(SB), Y1, Y0
+	VFNMADD231PS attentionGradVecK<>+128(SB), Y1, Y0
+	VCVTPS2DQ Y1, Y1
+	VMOVAPS attentionGradVecK<>+160(SB), Y2
+	VFMADD213PS attentionGradVecK<>+192(SB), Y0, Y2
+	VFMADD213PS attentionGradVecK<>+224(SB), Y0, Y2
+	VFMADD213PS attentionGradVecK<>+256(SB), Y0, Y2
+	VFMADD213PS attentionGradVecK<>+288(SB), Y0, Y2
+	VFMADD213PS attentionGradVecK<>+320(SB), Y0, Y2
+	VMULPS Y0, Y0, Y3
+	VFMADD231PS Y3, Y2, Y0
+	VADDPS attentionGradVecK<>+352(SB), Y0, Y0
+	VPSRAD $1, Y1, Y2
+	VPSUBD Y2, Y1, Y1
+	VPADDD attentionGradVecK<>+384(SB), Y2, Y2
+	VPSLLD $23, Y2, Y2
+	VMULPS Y2, Y0, Y0
+	VPADDD attentionGradVecK<>+384(SB), Y1, Y1
+	VPSLLD $23, Y1, Y1
+	VMULPS Y1, Y0, Y0
+	VMOVUPS Y0, 0(AX)
+	VMOVUPS 0(BX), Y1
+	VMOVUPS 0(DX), Y2
+	VSUBPS Y2, Y1, Y1
+	VMULPS Y0, Y1, Y1
+	VMOVUPS Y1, 0(BX)
+	VMOVUPS 32(AX), Y5
+	VMOVUPS 32(CX), Y6
+	VSUBPS Y6, Y5, Y5
+	VMAXPS Y5, Y15, Y5
+	VMINPS Y5, Y14, Y5
+	VMULPS attentionGradVecK<>+64(SB), Y5, Y6
+	VROUNDPS $8, Y6, Y6
+	VFNMADD231PS attentionGradVecK<>+96(SB), Y6, Y5
+	VFNMADD231PS attentionGradVecK<>+128(SB), Y6, Y5
+	VCVTPS2DQ Y6, Y6
+	VMOVAPS attentionGradVecK<>+160(SB), Y7
+	VFMADD213PS attentionGradVecK<>+192(SB), Y5, Y7
+	VFMADD213PS attentionGradVecK<>+224(SB), Y5, Y7
+	VFMADD213PS attentionGradVecK<>+256(SB), Y5, Y7
+	VFMADD213PS attentionGradVecK<>+288(SB), Y5, Y7
+	VFMADD213PS attentionGradVecK<>+320(SB), Y5, Y7
+	VMULPS Y5, Y5, Y8
+	VFMADD231PS Y8, Y7, Y5
+	VADDPS attentionGradVecK<>+352(SB), Y5, Y5
+	VPSRAD $1, Y6, Y7
+	VPSUBD Y7, Y6, Y6
+	VPADDD attentionGradVecK<>+384(SB), Y7, Y7
+	VPSLLD $23, Y7, Y7
+	VMULPS Y7, Y5, Y5
+	VPADDD attentionGradVecK<>+384(SB), Y6, Y6
+	VPSLLD $23, Y6, Y6
+	VMULPS Y6, Y5, Y5
+	VMOVUPS Y5, 32(AX)
+	VMOVUPS 32(BX), Y6
+	VMOVUPS 32(DX), Y7
+	VSUBPS Y7, Y6, Y6
+	VMULPS Y5, Y6, Y6
+	VMOVUPS Y6, 32(BX)
+	ADDQ $64, AX
+	ADDQ $64, BX
+	ADDQ $64, CX
+	ADDQ $64, DX
+	SUBQ $16, SI
+	JMP block
+blockdone:
+single:
+	CMPQ SI, $8
+	JLT singledone
+	VMOVUPS 0(AX), Y0
+	VMOVUPS 0(CX), Y1
+	VSUBPS Y1, Y0, Y0
+	VMAXPS Y0, Y15, Y0
+	VMINPS Y0, Y14, Y0
+	VMULPS attentionGradVecK<>+64(SB), Y0, Y1
+	VROUNDPS $8, Y1, Y1
+	VFNMADD231PS attentionGradVecK<>+96(SB), Y1, Y0
+	VFNMADD231PS attentionGradVecK<>+128(SB), Y1, Y0
+	VCVTPS2DQ Y1, Y1
+	VMOVAPS attentionGradVecK<>+160(SB), Y2
+	VFMADD213PS attentionGradVecK<>+192(SB), Y0, Y2
+	VFMADD213PS attentionGradVecK<>+224(SB), Y0, Y2
+	VFMADD213PS attentionGradVecK<>+256(SB), Y0, Y2
+	VFMADD213PS attentionGradVecK<>+288(SB), Y0, Y2
+	VFMADD213PS attentionGradVecK<>+320(SB), Y0, Y2
+	VMULPS Y0, Y0, Y3
+	VFMADD231PS Y3, Y2, Y0
+	VADDPS attentionGradVecK<>+352(SB), Y0, Y0
+	VPSRAD $1, Y1, Y2
+	VPSUBD Y2, Y1, Y1
+	VPADDD attentionGradVecK<>+384(SB), Y2, Y2
+	VPSLLD $23, Y2, Y2
+	VMULPS Y2, Y0, Y0
+	VPADDD attentionGradVecK<>+384(SB), Y1, Y1
+	VPSLLD $23, Y1, Y1
+	VMULPS Y1, Y0, Y0
+	VMOVUPS Y0, 0(AX)
+	VMOVUPS 0(BX), Y1
+	VMOVUPS 0(DX), Y2
+	VSUBPS Y2, Y1, Y1
+	VMULPS Y0, Y1, Y1
+	VMOVUPS Y1, 0(BX)
+	ADDQ $32, AX
+	ADDQ $32, BX
+	ADDQ $32, CX
+	ADDQ $32, DX
+	SUBQ $8, SI
+	JMP single
+singledone:
+	VZEROUPPER
+	RET
+
 DATA siluVecK<>+0(SB)/4, $0xc2d10000
 DATA siluVecK<>+4(SB)/4, $0xc2d10000
 DATA siluVecK<>+8(SB)/4, $0xc2d10000

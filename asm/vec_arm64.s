@@ -881,6 +881,178 @@ singledone:
 	FMOVS F10, ret+56(FP)
 	RET
 
+DATA attentionGradVecK<>+0(SB)/4, $0xc2d10000
+DATA attentionGradVecK<>+4(SB)/4, $0x42b20000
+DATA attentionGradVecK<>+8(SB)/4, $0x3fb8aa3b
+DATA attentionGradVecK<>+12(SB)/4, $0x3f318000
+DATA attentionGradVecK<>+16(SB)/4, $0xb95e8083
+DATA attentionGradVecK<>+20(SB)/4, $0x39506967
+DATA attentionGradVecK<>+24(SB)/4, $0x3ab743ce
+DATA attentionGradVecK<>+28(SB)/4, $0x3c088908
+DATA attentionGradVecK<>+32(SB)/4, $0x3d2aa9c1
+DATA attentionGradVecK<>+36(SB)/4, $0x3e2aaaaa
+DATA attentionGradVecK<>+40(SB)/4, $0x3f000000
+DATA attentionGradVecK<>+44(SB)/4, $0x3f800000
+DATA attentionGradVecK<>+48(SB)/4, $0x0000007f
+GLOBL attentionGradVecK<>(SB), RODATA|NOPTR, $52
+
+// func attentionGradVec(p, ds, lse, delta []float32)
+TEXT ·attentionGradVec(SB), NOSPLIT, $0-96
+	MOVD p_base+0(FP), R0
+	MOVD ds_base+24(FP), R1
+	MOVD lse_base+48(FP), R2
+	MOVD delta_base+72(FP), R3
+	MOVD $attentionGradVecK<>(SB), R15
+	VLD1R.P 4(R15), [V16.S4]
+	VLD1R.P 4(R15), [V17.S4]
+	VLD1R.P 4(R15), [V18.S4]
+	VLD1R.P 4(R15), [V19.S4]
+	VLD1R.P 4(R15), [V20.S4]
+	VLD1R.P 4(R15), [V21.S4]
+	VLD1R.P 4(R15), [V22.S4]
+	VLD1R.P 4(R15), [V23.S4]
+	VLD1R.P 4(R15), [V24.S4]
+	VLD1R.P 4(R15), [V25.S4]
+	VLD1R.P 4(R15), [V26.S4]
+	VLD1R.P 4(R15), [V27.S4]
+	VLD1R.P 4(R15), [V28.S4]
+	MOVD p_len+8(FP), R4
+block:
+	CMP $8, R4
+	BLT blockdone
+	FMOVQ 0(R0), F0
+	FMOVQ 0(R2), F1
+	WORD $0x4ea1d400 // fsub v0.4s, v0.4s, v1.4s
+	WORD $0x4e20f600 // fmax v0.4s, v16.4s, v0.4s
+	WORD $0x4ea0f620 // fmin v0.4s, v17.4s, v0.4s
+	WORD $0x6e32dc01 // fmul v1.4s, v0.4s, v18.4s
+	WORD $0x4e218821 // frintn v1.4s, v1.4s
+	VFMLS V19.S4, V1.S4, V0.S4
+	VFMLS V20.S4, V1.S4, V0.S4
+	WORD $0x4ea1b821 // fcvtzs v1.4s, v1.4s
+	VORR V21.B16, V21.B16, V2.B16
+	VORR V22.B16, V22.B16, V3.B16
+	VFMLA V0.S4, V2.S4, V3.S4
+	VORR V23.B16, V23.B16, V2.B16
+	VFMLA V0.S4, V3.S4, V2.S4
+	VORR V24.B16, V24.B16, V3.B16
+	VFMLA V0.S4, V2.S4, V3.S4
+	VORR V25.B16, V25.B16, V2.B16
+	VFMLA V0.S4, V3.S4, V2.S4
+	VORR V26.B16, V26.B16, V3.B16
+	VFMLA V0.S4, V2.S4, V3.S4
+	WORD $0x6e20dc02 // fmul v2.4s, v0.4s, v0.4s
+	VFMLA V2.S4, V3.S4, V0.S4
+	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
+	WORD $0x4f3f0423 // sshr v3.4s, v1.4s, #1
+	VSUB V3.S4, V1.S4, V1.S4
+	VADD V28.S4, V3.S4, V3.S4
+	VSHL $23, V3.S4, V3.S4
+	WORD $0x6e23dc00 // fmul v0.4s, v0.4s, v3.4s
+	VADD V28.S4, V1.S4, V1.S4
+	VSHL $23, V1.S4, V1.S4
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 0(R0)
+	FMOVQ 0(R1), F1
+	FMOVQ 0(R3), F2
+	WORD $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 0(R1)
+	FMOVQ 16(R0), F5
+	FMOVQ 16(R2), F6
+	WORD $0x4ea6d4a5 // fsub v5.4s, v5.4s, v6.4s
+	WORD $0x4e25f605 // fmax v5.4s, v16.4s, v5.4s
+	WORD $0x4ea5f625 // fmin v5.4s, v17.4s, v5.4s
+	WORD $0x6e32dca6 // fmul v6.4s, v5.4s, v18.4s
+	WORD $0x4e2188c6 // frintn v6.4s, v6.4s
+	VFMLS V19.S4, V6.S4, V5.S4
+	VFMLS V20.S4, V6.S4, V5.S4
+	WORD $0x4ea1b8c6 // fcvtzs v6.4s, v6.4s
+	VORR V21.B16, V21.B16, V7.B16
+	VORR V22.B16, V22.B16, V8.B16
+	VFMLA V5.S4, V7.S4, V8.S4
+	VORR V23.B16, V23.B16, V7.B16
+	VFMLA V5.S4, V8.S4, V7.S4
+	VORR V24.B16, V24.B16, V8.B16
+	VFMLA V5.S4, V7.S4, V8.S4
+	VORR V25.B16, V25.B16, V7.B16
+	VFMLA V5.S4, V8.S4, V7.S4
+	VORR V26.B16, V26.B16, V8.B16
+	VFMLA V5.S4, V7.S4, V8.S4
+	WORD $0x6e25dca7 // fmul v7.4s, v5.4s, v5.4s
+	VFMLA V7.S4, V8.S4, V5.S4
+	WORD $0x4e3bd4a5 // fadd v5.4s, v5.4s, v27.4s
+	WORD $0x4f3f04c8 // sshr v8.4s, v6.4s, #1
+	VSUB V8.S4, V6.S4, V6.S4
+	VADD V28.S4, V8.S4, V8.S4
+	VSHL $23, V8.S4, V8.S4
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	VADD V28.S4, V6.S4, V6.S4
+	VSHL $23, V6.S4, V6.S4
+	WORD $0x6e26dca5 // fmul v5.4s, v5.4s, v6.4s
+	FMOVQ F5, 16(R0)
+	FMOVQ 16(R1), F6
+	FMOVQ 16(R3), F7
+	WORD $0x4ea7d4c6 // fsub v6.4s, v6.4s, v7.4s
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	FMOVQ F6, 16(R1)
+	ADD $32, R0
+	ADD $32, R1
+	ADD $32, R2
+	ADD $32, R3
+	SUB $8, R4
+	B block
+blockdone:
+single:
+	CMP $4, R4
+	BLT singledone
+	FMOVQ 0(R0), F0
+	FMOVQ 0(R2), F1
+	WORD $0x4ea1d400 // fsub v0.4s, v0.4s, v1.4s
+	WORD $0x4e20f600 // fmax v0.4s, v16.4s, v0.4s
+	WORD $0x4ea0f620 // fmin v0.4s, v17.4s, v0.4s
+	WORD $0x6e32dc01 // fmul v1.4s, v0.4s, v18.4s
+	WORD $0x4e218821 // frintn v1.4s, v1.4s
+	VFMLS V19.S4, V1.S4, V0.S4
+	VFMLS V20.S4, V1.S4, V0.S4
+	WORD $0x4ea1b821 // fcvtzs v1.4s, v1.4s
+	VORR V21.B16, V21.B16, V2.B16
+	VORR V22.B16, V22.B16, V3.B16
+	VFMLA V0.S4, V2.S4, V3.S4
+	VORR V23.B16, V23.B16, V2.B16
+	VFMLA V0.S4, V3.S4, V2.S4
+	VORR V24.B16, V24.B16, V3.B16
+	VFMLA V0.S4, V2.S4, V3.S4
+	VORR V25.B16, V25.B16, V2.B16
+	VFMLA V0.S4, V3.S4, V2.S4
+	VORR V26.B16, V26.B16, V3.B16
+	VFMLA V0.S4, V2.S4, V3.S4
+	WORD $0x6e20dc02 // fmul v2.4s, v0.4s, v0.4s
+	VFMLA V2.S4, V3.S4, V0.S4
+	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
+	WORD $0x4f3f0423 // sshr v3.4s, v1.4s, #1
+	VSUB V3.S4, V1.S4, V1.S4
+	VADD V28.S4, V3.S4, V3.S4
+	VSHL $23, V3.S4, V3.S4
+	WORD $0x6e23dc00 // fmul v0.4s, v0.4s, v3.4s
+	VADD V28.S4, V1.S4, V1.S4
+	VSHL $23, V1.S4, V1.S4
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 0(R0)
+	FMOVQ 0(R1), F1
+	FMOVQ 0(R3), F2
+	WORD $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 0(R1)
+	ADD $16, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	SUB $4, R4
+	B single
+singledone:
+	RET
+
 DATA siluVecK<>+0(SB)/4, $0xc2d10000
 DATA siluVecK<>+4(SB)/4, $0x42b20000
 DATA siluVecK<>+8(SB)/4, $0x80000000

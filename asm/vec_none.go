@@ -19,6 +19,7 @@ func dot3Vec(x, y, z []float32) float32                                         
 func maxVec(x []float32) float32                                                { panic(useVec) }
 func expVec(dst, x []float32)                                                   { panic(useVec) }
 func expSubSumVec(dst, x []float32, m float32) float32                          { panic(useVec) }
+func attentionGradVec(p, ds, lse, delta []float32)                              { panic(useVec) }
 func siluVec(dst, x []float32)                                                  { panic(useVec) }
 func swigluVec(dst, gate, up []float32)                                         { panic(useVec) }
 func swigluGradVec(dgate, dup, dz, gate, up []float32)                          { panic(useVec) }

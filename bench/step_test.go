@@ -47,26 +47,28 @@ func randomModel(tb testing.TB, dev tensor.Device) *llama.Model {
 }
 
 // BenchmarkLoRAStep measures an optimizer step of LoRA on SmolLM2's shape: one
-// sequence of 512 tokens, rank 8 on all linear layers, F32.
+// sequence of 512 tokens, adapters on all linear layers, F32.
 func BenchmarkLoRAStep(b *testing.B) {
-	for _, recompute := range []bool{false, true} {
-		for _, threads := range []int{1, 2} {
-			b.Run(fmt.Sprintf("t=512/r=8/recompute=%v/threads=%d", recompute, threads), func(b *testing.B) {
-				if threads > runtime.NumCPU() {
-					b.Skipf("the machine has %d CPUs", runtime.NumCPU())
-				}
-				loraStep(b, 512, threads, recompute)
-			})
+	for _, rank := range []int{8, 16} {
+		for _, recompute := range []bool{false, true} {
+			for _, threads := range []int{1, 2} {
+				b.Run(fmt.Sprintf("t=512/r=%d/recompute=%v/threads=%d", rank, recompute, threads), func(b *testing.B) {
+					if threads > runtime.NumCPU() {
+						b.Skipf("the machine has %d CPUs", runtime.NumCPU())
+					}
+					loraStep(b, 512, rank, threads, recompute)
+				})
+			}
 		}
 	}
 }
 
-func loraStep(b *testing.B, tokens, threads int, recompute bool) {
+func loraStep(b *testing.B, tokens, rank, threads int, recompute bool) {
 	dev := tensor.NewCPU(threads)
 	defer dev.Close()
 	m := randomModel(b, dev)
 	defer nn.Release(m)
-	a, err := lora.New(m, "x", lora.Config{Rank: 8, Alpha: 16, Targets: lora.Names{AllLinear: true}}, 0, dev)
+	a, err := lora.New(m, "x", lora.Config{Rank: rank, Alpha: 2 * float64(rank), Targets: lora.Names{AllLinear: true}}, 0, dev)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -19,10 +19,9 @@ const (
 
 // attnTask is what a worker needs for one tile of stacked query rows.
 type attnTask struct {
-	q, dz, o        []float32 // [rows, D] stacked copies and the accumulator
-	s, ds           []float32 // [rows, keyBlock]
-	m, sum, delta   []float32 // per row
-	kgrad, vgrad    []float32 // [keyBlock, D]
+	q, o            []float32 // [rows, D] a stacked copy and the accumulator
+	s               []float32 // [rows, keyBlock]
+	m, sum          []float32 // per row
 	gemm            []float32
 	g, block, heads int // stacked heads, tokens of a block, heads of q
 }
@@ -34,17 +33,13 @@ var attnScratch = sync.Pool{New: func() any { return new(attnTask) }}
 // one key head.
 func (s AttentionShape) queryBlock() int { return max(1, min(64, maxRows/(s.H/s.KV), s.Tq)) }
 
-func newAttnTask(s AttentionShape, grad bool) *attnTask {
+func newAttnTask(s AttentionShape) *attnTask {
 	t := attnScratch.Get().(*attnTask)
 	t.g, t.block, t.heads = s.H/s.KV, s.queryBlock(), s.H
 	rows := t.g * t.block
 	t.q, t.o, t.s = sized(t.q, rows*s.D), sized(t.o, rows*s.D), sized(t.s, rows*keyBlock)
 	t.m, t.sum = sized(t.m, rows), sized(t.sum, rows)
 	t.gemm = sized(t.gemm, asm.GemmScratch())
-	if grad {
-		t.dz, t.ds, t.delta = sized(t.dz, rows*s.D), sized(t.ds, rows*keyBlock), sized(t.delta, rows)
-		t.kgrad, t.vgrad = sized(t.kgrad, keyBlock*s.D), sized(t.vgrad, keyBlock*s.D)
-	}
 	return t
 }
 
@@ -53,7 +48,7 @@ func (t *attnTask) done() { attnScratch.Put(t) }
 // bytes returns the scratch that the task holds.
 func (t *attnTask) bytes() int {
 	n := 0
-	for _, s := range [][]float32{t.q, t.dz, t.o, t.s, t.ds, t.m, t.sum, t.delta, t.kgrad, t.vgrad, t.gemm} {
+	for _, s := range [][]float32{t.q, t.o, t.s, t.m, t.sum, t.gemm} {
 		n += 4 * cap(s)
 	}
 	return n
@@ -124,7 +119,7 @@ func (c *CPU) attention(dst, lse, q, k, v *Tensor, s AttentionShape) {
 		b, kv := task/blocks/s.KV, task/blocks%s.KV
 		t1 := min(t0+bq, s.Tq)
 		n := t1 - t0
-		t := newAttnTask(s, false)
+		t := newAttnTask(s)
 		defer t.done()
 		rows := t.g * n
 		t.stack(t.q, qs, s, b, kv, t0, t1, s.Scale)
@@ -173,99 +168,5 @@ func (c *CPU) attention(dst, lse, q, k, v *Tensor, s AttentionShape) {
 			l[(b*s.H+kv*t.g+r/n)*s.Tq+t0+r%n] = t.m[r] + float32(math.Log(float64(t.sum[r])))
 		}
 		t.unstack(z, o, s, b, kv, t0, t1, 1)
-	})
-}
-
-// attentionGrad computes, with p = exp(scale·q·kᵀ - lse),
-//
-//	dv = pᵀ·dz   dp = dz·vᵀ   ds = p·(dp - Σ dz·z)   dq = scale·ds·k   dk = scale·dsᵀ·q
-//
-// in two passes over the tiles, one by queries (dq) and one by keys (dk, dv), so
-// that no two workers add to one gradient.
-func (c *CPU) attentionGrad(dq, dk, dv, dz, z, lse, q, k, v *Tensor, s AttentionShape) {
-	gq, gk, gv := dq.F32(), dk.F32(), dv.F32()
-	dzs, zs, l := dz.F32(), z.F32(), lse.F32()
-	qs, ks, vs := q.F32(), k.F32(), v.F32()
-	bq := s.queryBlock()
-	ld := s.KV * s.D
-
-	// load stacks a query block and computes Σ dz·z of its rows.
-	load := func(t *attnTask, b, kv, t0, t1 int) (rows int) {
-		n := t1 - t0
-		rows = t.g * n
-		t.stack(t.q, qs, s, b, kv, t0, t1, s.Scale)
-		t.stack(t.dz, dzs, s, b, kv, t0, t1, 1)
-		for r := range rows {
-			h, i := kv*t.g+r/n, t0+r%n
-			t.m[r] = l[(b*s.H+h)*s.Tq+i]
-			t.delta[r] = asm.Dot(t.dz[r*s.D:][:s.D], zs[((b*s.Tq+i)*s.H+h)*s.D:][:s.D])
-		}
-		return rows
-	}
-	// tile sets t.s = p and t.ds = ds for the keys k0 ≤ j < k1.
-	tile := func(t *attnTask, b, kv, t0, rows, k0, k1 int) {
-		n := rows / t.g
-		t.scores(ks, s, b, kv, k0, k1, rows)
-		mulRows(t.ds, keyBlock, t.dz, s.D, vs[((b*s.Tk+k0)*s.KV+kv)*s.D:], ld, rows, k1-k0, s.D, t.gemm)
-		for r := range rows {
-			p, ds := t.s[r*keyBlock:][:k1-k0], t.ds[r*keyBlock:][:k1-k0]
-			lo, hi := s.within(b, t0+r%n, k0, k1)
-			for _, x := range [][]float32{p[:lo], p[hi:], ds[:lo], ds[hi:]} {
-				clear(x)
-			}
-			asm.ExpSubSum(p[lo:hi], p[lo:hi], t.m[r])
-			delta := t.delta[r]
-			for j := lo; j < hi; j++ {
-				ds[j] = p[j] * (ds[j] - delta)
-			}
-		}
-	}
-
-	blocks := (s.Tq + bq - 1) / bq
-	c.workers.Run(s.B*s.KV*blocks, func(task, _ int) {
-		t0 := (blocks - 1 - task%blocks) * bq
-		b, kv := task/blocks/s.KV, task/blocks%s.KV
-		t1 := min(t0+bq, s.Tq)
-		t := newAttnTask(s, true)
-		defer t.done()
-		rows := load(t, b, kv, t0, t1)
-		clear(t.o)
-		first, _ := s.Visible(b, t0)
-		_, end := s.Visible(b, t1-1)
-		for k0 := first / keyBlock * keyBlock; k0 < end; k0 += keyBlock {
-			k1 := min(k0+keyBlock, end)
-			tile(t, b, kv, t0, rows, k0, k1)
-			asm.Gemm(t.o, s.D, t.ds, keyBlock, 1, ks[((b*s.Tk+k0)*s.KV+kv)*s.D:], ld, 1, rows, s.D, k1-k0, 1, true, t.gemm)
-		}
-		t.unstack(gq, t.o, s, b, kv, t0, t1, s.Scale)
-	})
-
-	keyBlocks := (s.Tk + keyBlock - 1) / keyBlock
-	c.workers.Run(s.B*s.KV*keyBlocks, func(task, _ int) {
-		k0 := task % keyBlocks * keyBlock
-		b, kv := task/keyBlocks/s.KV, task/keyBlocks%s.KV
-		k1 := min(k0+keyBlock, s.Tk)
-		t := newAttnTask(s, true)
-		defer t.done()
-		clear(t.kgrad)
-		clear(t.vgrad)
-		// Queries before the first key of the block see none of it, nor do those
-		// whose first key comes after it.
-		from := max(0, k0-(s.Tk-s.Tq)) / bq * bq
-		for t0 := from; t0 < s.Tq; t0 += bq {
-			if first, _ := s.Visible(b, t0); first >= k1 {
-				break
-			}
-			t1 := min(t0+bq, s.Tq)
-			rows := load(t, b, kv, t0, t1)
-			tile(t, b, kv, t0, rows, k0, k1)
-			asm.Gemm(t.vgrad, s.D, t.s, 1, keyBlock, t.dz, s.D, 1, k1-k0, s.D, rows, 1, true, t.gemm)
-			asm.Gemm(t.kgrad, s.D, t.ds, 1, keyBlock, t.q, s.D, 1, k1-k0, s.D, rows, 1, true, t.gemm)
-		}
-		for j := range k1 - k0 {
-			at := ((b*s.Tk+k0+j)*s.KV + kv) * s.D
-			copy(gk[at:at+s.D], t.kgrad[j*s.D:])
-			copy(gv[at:at+s.D], t.vgrad[j*s.D:])
-		}
 	})
 }

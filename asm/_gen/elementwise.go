@@ -213,6 +213,23 @@ func elementwise() []*kernel {
 			a.reduce("add", a.v(10), a.v(11))
 			a.ret(a.v(10))
 		}},
+		{name: "attentionGradVec", doc: "p[i] = exp(p[i] - lse[i])\nds[i] = p[i] * (ds[i] - delta[i])", args: args("p ds lse delta"), body: func(a *asm) {
+			a.pin(-104.5)
+			a.pin(89)
+			a.loop(2, func(u int) {
+				r := regs(a, 5*u, 5)
+				a.ld(r[0], "p", u)
+				a.ld(r[1], "lse", u)
+				a.sub(r[0], r[0], r[1])
+				exp(a, r[0], [4]op(r[1:]))
+				a.st(r[0], "p", u)
+				a.ld(r[1], "ds", u)
+				a.ld(r[2], "delta", u)
+				a.sub(r[1], r[1], r[2])
+				a.mul(r[1], r[1], r[0])
+				a.st(r[1], "ds", u)
+			})
+		}},
 		{name: "siluVec", doc: "dst[i] = x[i] / (1 + exp(-x[i]))", args: args("dst x"), body: func(a *asm) {
 			a.pin(-104.5)
 			a.pin(89)
