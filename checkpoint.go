@@ -68,13 +68,16 @@ func (m *Model) SaveCheckpoint(dir, stored string, warn func(string, ...any)) er
 		entries = append(entries, safetensors.Entry{
 			Name: name, DType: t.dtype, Shape: w.Shape(),
 			Data: func(out io.Writer) error {
-				values := w.F32()
-				e := safetensors.FromFloats(name, t.dtype, w.Shape(), values)
-				if !tensor.Finite(values) || !fits(t.dtype, values) {
-					notFinite = fmt.Errorf("%s: tensor %q is not finite in %s", m.Path, name, stored)
-					return notFinite
+				for x := range values(w) {
+					if !tensor.Finite(x) || !fits(t.dtype, x) {
+						notFinite = fmt.Errorf("%s: tensor %q is not finite in %s", m.Path, name, stored)
+						return notFinite
+					}
+					if err := safetensors.FromFloats(name, t.dtype, w.Shape(), x).Data(out); err != nil {
+						return err
+					}
 				}
-				return e.Data(out)
+				return nil
 			},
 		})
 	}

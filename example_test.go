@@ -12,7 +12,7 @@ import (
 // A model answers a message, piece by piece. This one is tiny and its weights are
 // random, so what it says means nothing.
 func Example() {
-	m, err := tenon.Load("testdata/llama/chat", 1)
+	m, err := tenon.Load("testdata/llama/chat", tenon.Options{Threads: 1})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func TestGGUF(t *testing.T) {
 	}
 	for _, path := range files {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			m, err := tenon.Load(path, 2)
+			m, err := tenon.Load(path, tenon.Options{Threads: 2})
 			if err != nil {
 				t.Fatal(err)
 			}

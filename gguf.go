@@ -249,6 +249,38 @@ func (s *ggufSource) Shape(name string) ([]int, bool) {
 // PathOf returns the file.
 func (s *ggufSource) PathOf(string) string { return s.f.Path() }
 
+// Stored returns a matrix as the file has it, rows in Hugging Face's order, and gives
+// the pages that were read back to the system. A matrix of F32 is decoded.
+func (s *ggufSource) Stored(dev tensor.Device, name string) (*tensor.Tensor, error) {
+	stored := s.stored[name]
+	t, err := s.f.Decodable(stored)
+	if err != nil {
+		return nil, err
+	}
+	if len(t.Shape) != 2 || !stays(t.DType) {
+		return nil, nil
+	}
+	defer s.f.Release(stored)
+	return tensor.MakeStored(dev, t.DType, t.Shape, func(dst []byte) error { return s.copyRows(dst, t, s.heads[name]) })
+}
+
+// copyRows writes the rows of a stored matrix to dst, those of permuted heads in
+// Hugging Face's order; heads 0: none are.
+func (s *ggufSource) copyRows(dst []byte, t gguf.Tensor, heads int) error {
+	rows := t.Shape[0]
+	if heads > 0 && rows%(2*heads) != 0 {
+		return fmt.Errorf("%s: tensor %q has shape %v, want rows of %d heads", s.f.Path(), t.Name, t.Shape, heads)
+	}
+	return s.f.View(t.Name, func(data []byte) error {
+		if heads > 0 {
+			gguf.UnpermuteRows(dst, data, rows, t.Bytes/rows, heads)
+		} else {
+			copy(dst, data)
+		}
+		return nil
+	})
+}
+
 // Decode writes a tensor's elements to dst, rows in Hugging Face's order, and
 // gives the pages that were read back to the system.
 func (s *ggufSource) Decode(dst []float32, name string) error {
@@ -282,10 +314,7 @@ func (s *ggufSource) Decode(dst []float32, name string) error {
 		return nil
 	}
 	ordered := make([]byte, t.Bytes)
-	if err := s.f.View(stored, func(data []byte) error {
-		gguf.UnpermuteRows(ordered, data, rows, t.Bytes/rows, heads)
-		return nil
-	}); err != nil {
+	if err := s.copyRows(ordered, t, heads); err != nil {
 		return err
 	}
 	t.DType.Decode(dst, ordered)

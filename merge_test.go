@@ -35,7 +35,7 @@ func TestMergedCheckpoints(t *testing.T) {
 			if err := json.Unmarshal(data, &c); err != nil {
 				t.Fatal(err)
 			}
-			m, err := tenon.Load(filepath.Join("testdata", c.Base), 1)
+			m, err := tenon.Load(filepath.Join("testdata", c.Base), tenon.Options{Threads: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -54,7 +54,7 @@ func TestMergedCheckpoints(t *testing.T) {
 			if err := m.SaveCheckpoint(out, "f32", t.Logf); err != nil {
 				t.Fatal(err)
 			}
-			n, err := tenon.Load(out, 1)
+			n, err := tenon.Load(out, tenon.Options{Threads: 1})
 			if err != nil {
 				t.Fatal(err)
 			}

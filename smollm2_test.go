@@ -27,7 +27,7 @@ func loadSmolLM2(t testing.TB) *tenon.Model {
 	if _, err := os.Stat(smollm2); err != nil {
 		t.Skip("no SmolLM2: testdata/fetch-smollm2.sh fetches it")
 	}
-	m, err := tenon.Load(smollm2, 0)
+	m, err := tenon.Load(smollm2, tenon.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,7 @@
 // them: on the CPU, in pure Go. It ties the packages below it together: a Model is
 // a language model with its files, whatever their form.
 //
-//	m, err := tenon.Load("SmolLM2.gguf", 0)
+//	m, err := tenon.Load("SmolLM2.gguf", tenon.Options{})
 //	…
 //	defer m.Close()
 //	a, err := lora.Load(m.LM, "mine", "my-adapter", m.Device)
@@ -40,11 +40,21 @@ type Model struct {
 	template  func() (*chat.Template, error)
 }
 
-// Load reads a model: a Hugging Face folder, a .safetensors or a .gguf file. It
-// computes with the given number of threads, or with all cores if threads is 0.
-func Load(path string, threads int) (*Model, error) {
-	dev := tensor.NewCPU(threads)
-	lm, err := loadLlama(path, dev)
+// Options say how a model is held in memory and computed with. The zero value is
+// the usual.
+type Options struct {
+	Threads int // to compute with; 0: all cores
+
+	// F32 decodes all weights when they are loaded, which training them needs. Without
+	// it matrices stay as the file stores them, in BF16, F16 or the blocks of a GGUF
+	// file, and are decoded where they are used: less memory, the same values.
+	F32 bool
+}
+
+// Load reads a model: a Hugging Face folder, a .safetensors or a .gguf file.
+func Load(path string, o Options) (*Model, error) {
+	dev := tensor.NewCPU(o.Threads)
+	lm, err := loadLlama(path, dev, o)
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
@@ -77,7 +87,7 @@ func configFile(path string) string {
 }
 
 // loadLlama reads a model of any form.
-func loadLlama(path string, dev tensor.Device) (*llama.Model, error) {
+func loadLlama(path string, dev tensor.Device, o Options) (*llama.Model, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -92,7 +102,7 @@ func loadLlama(path string, dev tensor.Device) (*llama.Model, error) {
 		if err != nil {
 			return nil, err
 		}
-		return llama.Load(c, newGGUFSource(f, c), dev)
+		return llama.Load(c, o.source(newGGUFSource(f, c)), dev)
 	}
 	if !info.IsDir() && filepath.Ext(path) != ".safetensors" && !isIndex(path) {
 		return nil, fmt.Errorf("%s: is no model: want a Hugging Face folder, a .safetensors or a .gguf file", path)
@@ -111,8 +121,20 @@ func loadLlama(path string, dev tensor.Device) (*llama.Model, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return llama.Load(c, readOnce{f}, dev)
+	return llama.Load(c, o.source(readOnce{f}), dev)
 }
+
+// source returns the source as the options want it.
+func (o Options) source(s nn.Stored) nn.Source {
+	if o.F32 {
+		return struct{ nn.Source }{s} // which has no stored tensors
+	}
+	return s
+}
+
+// stays reports whether matrices of a type stay in it: it takes less memory than F32
+// and can be decoded.
+func stays(dt tensor.DType) bool { return dt.CanDecode() && dt != tensor.F32 && dt != tensor.F64 }
 
 // readOnce is a checkpoint whose pages go back to the system once they are
 // decoded, so that loading does not hold the file beside the weights.
@@ -122,6 +144,21 @@ type readOnce struct{ *safetensors.File }
 func (r readOnce) Decode(dst []float32, name string) error {
 	defer r.Release(name)
 	return r.File.Decode(dst, name)
+}
+
+// Stored returns a matrix as the file has it.
+func (r readOnce) Stored(dev tensor.Device, name string) (*tensor.Tensor, error) {
+	info, ok := r.Info(name)
+	if !ok || len(info.Shape) != 2 || !stays(info.DType) {
+		return nil, nil
+	}
+	defer r.Release(name)
+	return tensor.MakeStored(dev, info.DType, info.Shape, func(dst []byte) error {
+		return r.View(name, func(data []byte) error {
+			copy(dst, data)
+			return nil
+		})
+	})
 }
 
 // PathOf returns the file that a tensor is in, or the whole checkpoint.

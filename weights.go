@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash"
+	"iter"
 	"math"
 	"slices"
 	"sync"
@@ -19,7 +20,8 @@ import (
 )
 
 // Digest returns a SHA-256 of what the model computes with: its configuration and
-// its weights, whatever file they came from.
+// the values of its weights, whatever file they came from and as whatever type they
+// are held.
 func (m *Model) Digest() (string, error) {
 	config, err := json.Marshal(m.LM.Config.Raw) // keys sorted
 	if err != nil {
@@ -40,10 +42,8 @@ func (m *Model) Digest() (string, error) {
 		wait.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
 				h := sha256.New()
-				if t := parts[i].value.T; t.DType() == tensor.F32 {
-					hashFloats(h, t.F32())
-				} else {
-					h.Write(t.Raw())
+				for x := range values(parts[i].value.T) {
+					hashFloats(h, x)
 				}
 				h.Sum(parts[i].sum[:0])
 			}
@@ -54,9 +54,34 @@ func (m *Model) Digest() (string, error) {
 	all.Write(config)
 	hashFloats(all, m.LM.Config.RoPE.Divisors)
 	for _, p := range parts {
-		fmt.Fprintf(all, "%q %v %v %x\n", p.name, p.value.T.DType(), p.value.T.Shape(), p.sum)
+		fmt.Fprintf(all, "%q %v %v %x\n", p.name, tensor.F32, p.value.T.Shape(), p.sum)
 	}
 	return hex.EncodeToString(all.Sum(nil)), nil
+}
+
+// valuesLen is the number of values that are decoded at a time, or those of one row.
+const valuesLen = 1 << 16
+
+// values yields a tensor's elements as F32, in order and in pieces, which are good
+// until the next one.
+func values(t *tensor.Tensor) iter.Seq[[]float32] {
+	return func(yield func([]float32) bool) {
+		if t.DType() == tensor.F32 {
+			yield(t.F32())
+			return
+		}
+		m := t.Rows2D()
+		rows := max(1, valuesLen/max(1, m.Dim(1)))
+		buf := make([]float32, min(rows, m.Dim(0))*m.Dim(1))
+		for lo := 0; lo < m.Dim(0); lo += rows {
+			part := m.Slice(lo, min(lo+rows, m.Dim(0)))
+			x := buf[:part.Elems()]
+			part.CopyTo(x)
+			if !yield(x) {
+				return
+			}
+		}
+	}
 }
 
 // hashFloats adds the little-endian bytes of x.
@@ -73,8 +98,8 @@ func hashFloats(h hash.Hash, x []float32) {
 }
 
 // LoadWeights takes the weights of a checkpoint that SaveCheckpoint wrote of this
-// model, trained or not, as F32. After an error about names and shapes the model
-// is as it was.
+// model, trained or not, as F32, which the model is in (Options.F32). After an error
+// about names and shapes the model is as it was.
 func (m *Model) LoadWeights(dir string) error {
 	f, err := safetensors.OpenDir(dir)
 	if err != nil {
@@ -88,6 +113,8 @@ func (m *Model) LoadWeights(dir string) error {
 			problems = append(problems, fmt.Sprintf("tensor %q is missing", name))
 		case !slices.Equal(shape, p.Shape()):
 			problems = append(problems, fmt.Sprintf("tensor %q has shape %v, want %v", name, tensor.Shape(shape), p.Shape()))
+		case p.T.DType() != tensor.F32:
+			problems = append(problems, fmt.Sprintf("tensor %q is held as %v, want a model loaded as F32", name, p.T.DType()))
 		}
 	}
 	if problems != nil {

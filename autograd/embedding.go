@@ -6,12 +6,13 @@ import (
 	"github.com/tenon-ml/tenon/tensor"
 )
 
-// ReplaceRows returns w [V, C] with row ids[i] replaced by rows[i], [len(ids), C].
+// ReplaceRows returns w [V, C] with row ids[i] replaced by rows[i], [len(ids), C], of
+// whose type it is: w may be stored as another.
 //
 //	dw = dz, 0 in those rows    drows[i] = dz[ids[i]]
 func (t *Tape) ReplaceRows(w, rows *Value, ids []int32) *Value {
 	replace := func(w tt, row func(i int) tt) tt {
-		z := t.arena.New(w.DType(), w.Shape()...)
+		z := t.arena.New(rows.T.DType(), w.Shape()...)
 		z.CopyFrom(w)
 		for i, id := range ids {
 			z.Slice(int(id), int(id)+1).CopyFrom(row(i))

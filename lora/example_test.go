@@ -10,7 +10,7 @@ import (
 
 // An adapter that PEFT saved changes what a call computes, and nothing else.
 func Example() {
-	m, err := tenon.Load("../testdata/llama/mha", 1)
+	m, err := tenon.Load("../testdata/llama/mha", tenon.Options{Threads: 1})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -18,7 +18,8 @@ type change struct {
 
 // Merge makes the adapter part of the model's own weights: W + s·B·A, trained rows
 // and modules in the place of the old. Afterwards the model alone computes what
-// it did with the adapter. No call may be under way, and no other adapter merged.
+// it did with the adapter. Matrices that are held in another type are F32 while they
+// are merged; the stored ones are kept. No call may be under way, and no other adapter merged.
 // After an error nothing was changed.
 func (a *Adapter) Merge() error {
 	if a.base != nil {
@@ -95,6 +96,14 @@ func (a *Adapter) setMerged(on bool) {
 	}
 }
 
+// copyOf returns a copy that can be changed: of a stored type the values, as F32.
+func copyOf(t *tensor.Tensor) *tensor.Tensor {
+	if t.DType() == tensor.F64 {
+		return t.Clone()
+	}
+	return t.To(tensor.F32)
+}
+
 // weight returns the parameter that a term changes.
 func (t *placed) weight() *autograd.Value {
 	if e, ok := t.layer.(*Embedding); ok {
@@ -132,7 +141,7 @@ func (a *Adapter) merged() ([]change, error) {
 	var out []change
 	at := map[*autograd.Value]*tensor.Tensor{}
 	for _, p := range a.changed() {
-		at[p] = p.T.Clone()
+		at[p] = copyOf(p.T)
 		out = append(out, change{p, at[p]})
 	}
 	for _, o := range a.overlays {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tenon-ml/tenon/autograd"
 	"github.com/tenon-ml/tenon/tensor"
 )
 
@@ -22,7 +23,17 @@ type Source interface {
 	PathOf(name string) string
 }
 
-// Load fills a model's parameters from a source. Missing, unexpected and
+// Stored is a Source that can also give tensors as they are stored.
+type Stored interface {
+	Source
+	// Stored returns a tensor of the type in which it is stored, owned by the caller,
+	// or nil if it is to be decoded.
+	Stored(dev tensor.Device, name string) (*tensor.Tensor, error)
+}
+
+// Load fills a model's parameters from a source. The matrices of linear layers and
+// embeddings stay as a Stored source has them, which is no other computation: they
+// are decoded where they are used. All else becomes F32. Missing, unexpected and
 // misshapen tensors are reported together, in one error. With an error nothing is
 // loaded. ignore tells of tensors that the source may have in addition.
 func Load(model any, src Source, dev tensor.Device, ignore func(name string) bool) error {
@@ -53,8 +64,17 @@ func Load(model any, src Source, dev tensor.Device, ignore func(name string) boo
 	if problems != nil {
 		return fmt.Errorf("%s: %w", path, Problems(problems))
 	}
+	stored, _ := src.(Stored)
+	matrix := matrices(model)
 	for name, p := range Params(model) {
-		t, err := tensor.Make(dev, p.Shape(), func(dst []float32) error { return src.Decode(dst, name) })
+		var t *tensor.Tensor
+		var err error
+		if stored != nil && matrix[p] {
+			t, err = stored.Stored(dev, name)
+		}
+		if t == nil && err == nil {
+			t, err = tensor.Make(dev, p.Shape(), func(dst []float32) error { return src.Decode(dst, name) })
+		}
 		if err != nil {
 			Release(model)
 			return err
@@ -62,6 +82,20 @@ func Load(model any, src Source, dev tensor.Device, ignore func(name string) boo
 		p.T = t
 	}
 	return nil
+}
+
+// matrices returns the parameters that may be of any type which can be decoded: those
+// that are only multiplied by, or whose rows are looked up.
+func matrices(model any) map[*autograd.Value]bool {
+	out := map[*autograd.Value]bool{}
+	for _, s := range Slots(model) {
+		if l, ok := s.Layer().(*Linear); ok {
+			out[l.Weight] = true
+		} else if e, ok := s.Embedder().(*Embedding); ok {
+			out[e.Weight] = true
+		}
+	}
+	return out
 }
 
 // Problems joins what is wrong with a file into one error of one line.

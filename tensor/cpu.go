@@ -257,6 +257,28 @@ func (t *Tensor) Bytes() []byte {
 	return b
 }
 
+// MakeStored returns a tensor of type dt whose bytes fill has filled, owned by the
+// caller: little-endian elements, or blocks. On the CPU it is filled in place.
+func MakeStored(dev Device, dt DType, shape Shape, fill func(dst []byte) error) (*Tensor, error) {
+	var t *Tensor
+	err := Try(func() error {
+		t = New(dev, dt, shape...)
+		if b, ok := t.cpuBytes(); ok {
+			return fill(b)
+		}
+		data := make([]byte, dt.Bytes(shape.Elems()))
+		if err := fill(data); err != nil {
+			return err
+		}
+		return dev.CopyIn(t.store.buf, data)
+	})
+	if err != nil && t != nil {
+		t.Release()
+		t = nil
+	}
+	return t, err
+}
+
 // Make returns an F32 tensor that fill has filled, owned by the caller. On the
 // CPU it is filled in place.
 func Make(dev Device, shape Shape, fill func(dst []float32) error) (*Tensor, error) {

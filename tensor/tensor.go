@@ -229,8 +229,10 @@ func (t *Tensor) CopyTo(dst []float32) {
 	if len(dst) != t.Elems() {
 		Bad("copy out", fmt.Sprintf("%d elements", len(dst)), t)
 	}
-	_, here := t.cpuBytes()
+	raw, here := t.cpuBytes()
 	switch {
+	case here && t.dt == F32:
+		copy(bytesOf(dst), raw)
 	case t.dt == F32:
 		copy(bytesOf(dst), t.Raw())
 	case here:

@@ -31,7 +31,7 @@ func main() {
 }
 
 func run(model, data, out string, steps int, rate float64) error {
-	m, err := tenon.Load(model, 0)
+	m, err := tenon.Load(model, tenon.Options{})
 	if err != nil {
 		return err
 	}

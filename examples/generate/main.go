@@ -26,7 +26,7 @@ func main() {
 	temperature := flag.Float64("temperature", 0, "0 takes the likeliest token")
 	flag.Parse()
 
-	m, err := tenon.Load(*model, 0)
+	m, err := tenon.Load(*model, tenon.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 
 func newDemo(e *env) *cobra.Command {
 	o := demo.Defaults()
-	var m modelFlags
+	var threads int
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -30,10 +30,10 @@ before, at least 90 % after, and the merged model agrees with the adapted one.`,
   tenon demo --threads 1 --json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := m.check(); err != nil {
+			if err := checkThreads(threads); err != nil {
 				return err
 			}
-			o.Threads = m.threads
+			o.Threads = threads
 			var failed error
 			o.Say = func(text string) {
 				if _, err := fmt.Fprint(e.stdout, text); err != nil && failed == nil {
@@ -62,7 +62,7 @@ before, at least 90 % after, and the merged model agrees with the adapted one.`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&m.threads, "threads", 0, "threads to compute with; 0 is all cores")
+	f.IntVar(&threads, "threads", 0, "threads to compute with; 0 is all cores")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "of the data, the adapter's first weights and the order")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd

@@ -166,6 +166,12 @@ func (c *finetune) check(cmd *cobra.Command, e *env) error {
 	if c.method != "lora" && c.method != "full" {
 		err = errors.Join(err, usagef("--method is %q, want lora or full", c.method))
 	}
+	if c.method == "full" {
+		if given("weights") && c.weights == weightsStored {
+			err = errors.Join(err, usagef("--weights %s cannot be trained: --method full wants %s", weightsStored, weightsF32))
+		}
+		c.weights = weightsF32
+	}
 	if c.method == "full" && c.initAdapter != "" {
 		err = errors.Join(err, usagef("--init-adapter has no meaning with --method full"))
 	}

@@ -14,6 +14,7 @@ import (
 type modelFlags struct {
 	model, adapter string
 	threads        int
+	weights        string
 }
 
 func (m *modelFlags) add(f *pflag.FlagSet) {
@@ -24,11 +25,25 @@ func (m *modelFlags) add(f *pflag.FlagSet) {
 func (m *modelFlags) addBase(f *pflag.FlagSet) {
 	f.StringVar(&m.model, "model", "", "Hugging Face folder, .safetensors or .gguf file (required)")
 	f.IntVar(&m.threads, "threads", 0, "threads to compute with; 0 is all cores")
+	f.StringVar(&m.weights, "weights", weightsStored, "hold the model's matrices as the file stores them, or decoded: stored or f32")
 }
 
+// What --weights can be.
+const (
+	weightsStored = "stored"
+	weightsF32    = "f32"
+)
+
 func (m *modelFlags) check() error {
-	if m.threads < 0 || m.threads > 1<<12 {
-		return usagef("--threads is %d, want 0 to %d", m.threads, 1<<12)
+	if m.weights != weightsStored && m.weights != weightsF32 {
+		return usagef("--weights is %q, want %s or %s", m.weights, weightsStored, weightsF32)
+	}
+	return checkThreads(m.threads)
+}
+
+func checkThreads(n int) error {
+	if n < 0 || n > 1<<12 {
+		return usagef("--threads is %d, want 0 to %d", n, 1<<12)
 	}
 	return nil
 }
@@ -44,7 +59,7 @@ const adapterName = "adapter"
 
 // open loads the model and the adapter that the flags name.
 func (m *modelFlags) open(e *env) (*model, error) {
-	base, err := tenon.Load(m.model, m.threads)
+	base, err := tenon.Load(m.model, tenon.Options{Threads: m.threads, F32: m.weights == weightsF32})
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ var (
 		"method", "init-adapter", "steps", "epochs", "batch", "accumulate", "seq", "pack", "lr", "schedule", "warmup",
 		"weight-decay", "clip", "seed", "no-shuffle",
 	}
-	carried = []string{"model", "data", "eval", "recompute", "save-every", "save-total"}
+	carried = []string{"model", "weights", "data", "eval", "recompute", "save-every", "save-total"}
 )
 
 // paths are the flags that name files.

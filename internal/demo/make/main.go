@@ -167,7 +167,7 @@ func bytePairs(data []demo.Sample) (tokens, merges []string) {
 
 // store writes a trained checkpoint in BF16, without what the demo does not need.
 func store(in, out string) error {
-	m, err := tenon.Load(in, 0)
+	m, err := tenon.Load(in, tenon.Options{})
 	if err != nil {
 		return err
 	}
