@@ -1,4 +1,3 @@
-// Package bench measures tenon beside its peers and the machine's limits.
 package bench
 
 import (
@@ -11,40 +10,9 @@ import (
 
 	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/nn"
-	"github.com/tenon-ml/tenon/nn/llama"
 	"github.com/tenon-ml/tenon/tensor"
 	"github.com/tenon-ml/tenon/train"
 )
-
-// smolLM2 is the shape of SmolLM2-135M.
-var smolLM2 = `{"model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
-	"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192,
-	"rms_norm_eps": 1e-5, "rope_theta": 100000, "tie_word_embeddings": true, "hidden_act": "silu"}`
-
-// randomModel returns a model of SmolLM2's shape with random weights.
-func randomModel(tb testing.TB, dev tensor.Device) *llama.Model {
-	tb.Helper()
-	c, err := llama.ParseConfig([]byte(smolLM2))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	m := llama.New(c)
-	for name, p := range nn.Params(m) {
-		r := tensor.NewRandom(1, name)
-		p.T, err = tensor.Make(dev, p.Shape(), func(dst []float32) error {
-			if len(p.Shape()) == 1 {
-				r.Uniform(dst, 0.5, 1.5)
-			} else {
-				r.Uniform(dst, -0.04, 0.04)
-			}
-			return nil
-		})
-		if err != nil {
-			tb.Fatal(err)
-		}
-	}
-	return m
-}
 
 // BenchmarkLoRAStep measures an optimizer step of LoRA on SmolLM2's shape: one
 // sequence of 512 tokens, adapters on all linear layers, F32.
@@ -66,7 +34,10 @@ func BenchmarkLoRAStep(b *testing.B) {
 func loraStep(b *testing.B, tokens, rank, threads int, recompute bool) {
 	dev := tensor.NewCPU(threads)
 	defer dev.Close()
-	m := randomModel(b, dev)
+	m, err := RandomModel(SmolLM2, dev)
+	if err != nil {
+		b.Fatal(err)
+	}
 	defer nn.Release(m)
 	a, err := lora.New(m, "x", lora.Config{Rank: rank, Alpha: 2 * float64(rank), Targets: lora.Names{AllLinear: true}}, 0, dev)
 	if err != nil {

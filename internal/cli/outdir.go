@@ -311,6 +311,11 @@ func holdsModel(dir string) bool {
 // outFile returns where a single file that was asked for is to be written: a new file
 // or a regular one that is replaced, and nothing that is being read.
 func outFile(given string, reads ...input) (string, error) {
+	return fileToWrite("out", given, reads...)
+}
+
+// fileToWrite is outFile for the file that another flag names.
+func fileToWrite(flag, given string, reads ...input) (string, error) {
 	path, err := filepath.Abs(given)
 	if err != nil {
 		return "", err
@@ -323,10 +328,10 @@ func outFile(given string, reads ...input) (string, error) {
 		return path, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("--out %q: %w", given, plain(err))
+		return "", fmt.Errorf("--%s %q: %w", flag, given, plain(err))
 	}
 	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("--out %q: is no regular file", given)
+		return "", fmt.Errorf("--%s %q: is no regular file", flag, given)
 	}
 	for _, r := range reads {
 		if r.path == "" {
@@ -346,7 +351,7 @@ func outFile(given string, reads ...input) (string, error) {
 			}
 		}
 		if dir, err = filepath.Abs(dir); err == nil && holds(dir, path) {
-			return "", fmt.Errorf("--out %q: is part of what --%s reads", given, r.flag)
+			return "", fmt.Errorf("--%s %q: is part of what --%s reads", flag, given, r.flag)
 		}
 	}
 	return path, nil

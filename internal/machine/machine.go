@@ -79,32 +79,38 @@ func FMA(threads int, d time.Duration) float64 {
 	})
 }
 
-// together runs work on several threads at once for about d and returns the sum
-// of what they did a second. Each one's time is its own, from where all of them
-// are ready, so that waking them does not count.
+// together runs work on several threads at once for about d and returns what all
+// of them did a second: from where all are ready, so that waking them does not
+// count, to where the last has ended, so that threads that the system ran one
+// after the other do not count twice.
 func together(threads int, d time.Duration, work func(thread int, until time.Time) float64) float64 {
 	var ready atomic.Int64
 	var wait sync.WaitGroup
-	rates := make([]float64, threads)
+	starts, ends, done := make([]time.Time, threads), make([]time.Time, threads), make([]float64, threads)
 	run := func(i int) {
-		ready.Add(1)
-		for late := time.Now().Add(10 * time.Millisecond); ready.Load() < int64(threads) && time.Now().Before(late); {
+		for ready.Add(1); ready.Load() < int64(threads); {
 			runtime.Gosched()
 		}
-		start := time.Now()
-		done := work(i, start.Add(d))
-		rates[i] = done / time.Since(start).Seconds()
+		starts[i] = time.Now()
+		done[i] = work(i, starts[i].Add(d))
+		ends[i] = time.Now()
 	}
 	for i := 1; i < threads; i++ {
 		wait.Go(func() { run(i) })
 	}
 	run(0)
 	wait.Wait()
-	var sum float64
-	for _, r := range rates {
-		sum += r
+	first, last, sum := starts[0], ends[0], 0.0
+	for i := range threads {
+		if starts[i].Before(first) {
+			first = starts[i]
+		}
+		if ends[i].After(last) {
+			last = ends[i]
+		}
+		sum += done[i]
 	}
-	return sum
+	return sum / last.Sub(first).Seconds()
 }
 
 // A Sample is one measurement with what went on around it.
@@ -127,22 +133,34 @@ type Clock struct {
 	Best    float64 // the best probe so far, operations a second
 }
 
-// Sample measures f. The pids are processes that f has at work, beside this one.
-// f should take 0.2 s or more: the system counts others' time in steps of 10 ms a
-// CPU.
-func (c *Clock) Sample(f func() error, pids ...int) (Sample, error) {
-	pids = append([]int{0}, pids...)
-	var s Sample
-	s.Before = FMA(c.Threads, probeTime)
-	all, own, start := busy(), ownTime(pids), time.Now()
-	err := f()
-	wall := time.Since(start)
-	all, own = busy()-all, ownTime(pids)-own
-	s.After = FMA(c.Threads, probeTime)
-	s.Seconds = wall.Seconds()
-	s.Others = math.Max(0, (all-own).Seconds()) / s.Seconds / float64(runtime.NumCPU())
-	c.Best = max(c.Best, s.Before, s.After)
-	return s, err
+// Start begins a sample. The pids are processes that are at work for it, beside
+// this one. It should last 0.2 s or more: the system counts others' time in steps
+// of 10 ms a CPU.
+func (c *Clock) Start(pids ...int) *Stretch {
+	s := &Stretch{clock: c, pids: append([]int{0}, pids...)}
+	s.sample.Before = FMA(c.Threads, probeTime)
+	s.busy, s.own, s.start = busy(), ownTime(s.pids), time.Now()
+	return s
+}
+
+// A Stretch is a sample that is being taken.
+type Stretch struct {
+	clock     *Clock
+	pids      []int
+	sample    Sample
+	start     time.Time
+	busy, own time.Duration
+}
+
+// Stop ends a sample.
+func (s *Stretch) Stop() Sample {
+	wall := time.Since(s.start)
+	others := busy() - s.busy - (ownTime(s.pids) - s.own)
+	s.sample.After = FMA(s.clock.Threads, probeTime)
+	s.sample.Seconds = wall.Seconds()
+	s.sample.Others = math.Max(0, float64(others)) / float64(wall) / float64(runtime.NumCPU())
+	s.clock.Best = max(s.clock.Best, s.sample.Before, s.sample.After)
+	return s.sample
 }
 
 // Quiet tells whether a sample counts: both probes reached 92 % of the best, and

@@ -1,7 +1,6 @@
 package machine
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"runtime"
@@ -25,10 +24,11 @@ func TestMeasure(t *testing.T) {
 
 func TestSample(t *testing.T) {
 	c := Clock{Threads: 1}
-	want := errors.New("x")
-	s, err := c.Sample(func() error { time.Sleep(20 * time.Millisecond); return want })
-	if err != want || s.Seconds < 0.02 || s.Before <= 0 || s.After <= 0 || c.Best != max(s.Before, s.After) {
-		t.Errorf("%+v %+v %v", s, c, err)
+	s := c.Start()
+	time.Sleep(20 * time.Millisecond)
+	got := s.Stop()
+	if got.Seconds < 0.02 || got.Before <= 0 || got.After <= 0 || c.Best != max(got.Before, got.After) {
+		t.Errorf("%+v %+v", got, c)
 	}
 }
 
@@ -72,15 +72,12 @@ func TestOthers(t *testing.T) {
 	defer other.Process.Kill()
 	time.Sleep(50 * time.Millisecond) // it starts
 	c := Clock{Threads: 1}
-	nap := func() error { time.Sleep(200 * time.Millisecond); return nil }
-	with, err := c.Sample(nap)
-	if err != nil {
-		t.Fatal(err)
+	nap := func(pids ...int) Sample {
+		s := c.Start(pids...)
+		time.Sleep(200 * time.Millisecond)
+		return s.Stop()
 	}
-	own, err := c.Sample(nap, other.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
+	with, own := nap(), nap(other.Process.Pid)
 	// What else runs on the machine is in both.
 	if gap := (with.Others - own.Others) * float64(runtime.NumCPU()); with.Others == 0 || gap > 1.5 {
 		t.Errorf("others took %.2f of the CPUs, without the process %.2f", with.Others, own.Others)
