@@ -49,7 +49,8 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"DecodeQ4_1", "decodeQ4_1Vec", "", "decodeQ4_1Vec"},
 	{"DecodeQ4_K", "nibblesVec", "", "nibblesVec"},
 	{"DecodeQ6_K", "sixBitsVec", "", "sixBitsVec"},
-	{"DecodeNF4", "- plain Go so far", "", "- plain Go so far"},
+	{"DecodeNF4", "decodeNF4Vec", "decodeNF4AVX512", "decodeNF4Vec"},
+	{"StreamNF4", "decodeNF4Vec decodeNF4Stream", "decodeNF4StreamAVX512", "decodeNF4Vec"},
 	{"RowDotsBF16", "dotsBF16", "", "dotsBF16"},
 	{"RowDotsQ8_0", "dotsQ8_0", "", "dotsQ8_0"},
 	{"RowDotsQ4_0", "dotsQ4_0", "", "dotsQ4_0"},
@@ -204,7 +205,7 @@ func TestGenerated(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go run ./_gen: %v: %s", err, out)
 	}
-	for _, name := range []string{"vec_amd64.s", "vec_arm64.s", "gemm_amd64.s", "gemm_arm64.s", "rows_amd64.s", "rows_arm64.s", "vec.go", "vec_none.go"} {
+	for _, name := range []string{"vec_amd64.s", "vec_arm64.s", "gemm_amd64.s", "gemm_arm64.s", "rows_amd64.s", "rows_arm64.s", "nf4_amd64.s", "nf4_arm64.s", "vec.go", "vec_none.go"} {
 		want, err := os.ReadFile(dir + "/" + name)
 		if err != nil {
 			t.Fatal(err)

@@ -332,3 +332,10 @@ func fmaLoop(n int)
 //
 //go:noescape
 func readVec(x *float32, stride, n int)
+
+// decodeNF4Vec decodes units of 32 codes, at least one; per of them share a scale:
+//
+//	dst[i] = c.Values[code(i)] * absmax[i/(32*per)]
+//
+//go:noescape
+func decodeNF4Vec(dst *float32, src *byte, absmax *float32, units, per int, c *Codebook)

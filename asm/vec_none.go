@@ -69,3 +69,4 @@ func packRows1(dst, src *float32, ld, k int)                                    
 func fmaLoop(int)                                                               { panic(useVec) }
 func packT8(dst, src *float32, ld, k int)                                       { panic(useVec) }
 func readVec(*float32, int, int)                                                { panic(useVec) }
+func decodeNF4Vec(*float32, *byte, *float32, int, int, *Codebook)               { panic(useVec) }

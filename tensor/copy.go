@@ -1,5 +1,8 @@
 package tensor
 
+// streamLen is the number of elements from which a copy is too long for the caches.
+const streamLen = 2 << 20
+
 func (c *CPU) copyStrided(dst *Tensor, ds []int, src *Tensor, ss []int, shape Shape) {
 	switch {
 	case dst.dt.Quantized():
@@ -21,7 +24,9 @@ func (c *CPU) copyStrided(dst *Tensor, ds []int, src *Tensor, ss []int, shape Sh
 		if !src.dt.Quantized() {
 			block, _ = src.dt.Block()
 		}
-		c.ranges(len(d)/block, max(chunk/block, 1), func(lo, hi int) { src.decode(d[lo*block:hi*block], lo*block) })
+		c.ranges(len(d)/block, max(chunk/block, 1), func(lo, hi int) {
+			src.decode(d[lo*block:hi*block], lo*block, len(d) >= streamLen)
+		})
 	default:
 		Bad("strided copy from "+src.dt.String()+" to "+dst.dt.String(), "F32 and F64, or a whole tensor to F32", dst, src)
 	}

@@ -18,7 +18,7 @@ func (c *CPU) gather(dst, src *Tensor, ids []int32) {
 	default:
 		d := dst.F32()
 		for i, id := range ids {
-			src.decode(d[i*n:(i+1)*n], int(id)*n)
+			src.decode(d[i*n:(i+1)*n], int(id)*n, false)
 		}
 	}
 }

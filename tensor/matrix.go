@@ -32,7 +32,7 @@ func (x *matrix) decode(dst []float32, r0, rows, c0, cols int) {
 	}
 	if x.quant != nil {
 		for r := range rows {
-			x.quant.decode(dst[r*cols:][:cols], x.raw, x.at+(r0+r)*ld+c0)
+			x.quant.decode(dst[r*cols:][:cols], x.raw, x.at+(r0+r)*ld+c0, false)
 		}
 		return
 	}

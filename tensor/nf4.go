@@ -97,17 +97,20 @@ func (e *encoder) partial(dst []byte, x []float32, absmax float32) {
 	}
 }
 
-// encode encodes a block and returns its scale, which is not finite where an
-// element is not. dst takes a byte for two elements. A whole block of zeros has scale 0, a partial one 1e-38, as from
-// bitsandbytes on the CPU.
+// encode encodes a block, two elements a byte, and returns its scale, which is not
+// finite where an element is not. A whole block of zeros has scale 0, a partial one
+// 1e-38, as from bitsandbytes on the CPU.
 func (e *encoder) encode(dst []byte, x []float32, block int, search bool) float32 {
 	absmax := absMax(x)
+	if absmax-absmax != 0 {
+		return absmax
+	}
 	put := e.block
 	if len(x) < block {
 		put = e.partial
 		absmax = max(absmax, tiny)
 	}
-	if search && absmax > tiny && !math.IsInf(float64(absmax), 1) {
+	if search && absmax > tiny {
 		absmax = e.search(dst, x, absmax, put)
 	}
 	put(dst, x, absmax)
@@ -165,12 +168,12 @@ var dynamicMap = func() *[256]float32 {
 	var values []float32
 	for i := range 7 {
 		n := 1 << i
-		at := func(j int) float32 { // as PyTorch's linspace
-			step := float32(0.9) / float32(n)
+		step := float64((1 - float32(0.1)) / float32(n))
+		at := func(j int) float32 { // PyTorch's linspace, which rounds once
 			if j < (n+1)/2 {
-				return float32(float32(0.1) + float32(step*float32(j)))
+				return float32(float64(float32(0.1)) + step*float64(j))
 			}
-			return 1 - float32(step*float32(n-j))
+			return float32(1 - step*float64(n-j))
 		}
 		for j := range n {
 			v := float32(math.Pow(10, float64(i-6))) * ((at(j) + at(j+1)) / 2)

@@ -149,8 +149,12 @@ func (q *Quant) scales(buf []float32, b, n int) []float32 {
 }
 
 // decode writes elements at to at+len(dst) of a tensor on the CPU, whose codes
-// these are, to dst.
-func (q *Quant) decode(dst []float32, codes []byte, at int) {
+// these are, to dst; with stream, past the caches.
+func (q *Quant) decode(dst []float32, codes []byte, at int, stream bool) {
+	decode := asm.DecodeNF4
+	if stream {
+		decode = asm.StreamNF4
+	}
 	var buf [64]float32
 	if at%2 != 0 && len(dst) > 0 {
 		dst[0] = q.book.Values[codes[at/2]&15] * q.scales(buf[:], at/q.Block, 1)[0]
@@ -164,17 +168,18 @@ func (q *Quant) decode(dst []float32, codes []byte, at int) {
 			n *= blocks
 		}
 		n = min(n, len(dst))
-		asm.DecodeNF4(dst[:n], codes[at/2:], q.scales(buf[:], at/q.Block, blocks), q.Block, q.book)
+		decode(dst[:n], codes[at/2:], q.scales(buf[:], at/q.Block, blocks), q.Block, q.book)
 		dst, at = dst[n:], at+n
 	}
 }
 
 // decode writes elements i to i+len(dst) of a tensor on the CPU, of any stored
-// type, to dst; both are whole blocks of GGUF's types.
-func (t *Tensor) decode(dst []float32, i int) {
+// type, to dst; both are whole blocks of GGUF's types. With stream the result is too
+// long for the caches.
+func (t *Tensor) decode(dst []float32, i int, stream bool) {
 	b := t.store.buf.(*cpuBuffer).b
 	if q := t.store.quant; q != nil {
-		q.decode(dst, b, t.off+i)
+		q.decode(dst, b, t.off+i, stream)
 		return
 	}
 	t.dt.Decode(dst, b[t.dt.Bytes(t.off+i):])

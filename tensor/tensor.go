@@ -236,7 +236,7 @@ func (t *Tensor) CopyTo(dst []float32) {
 	case t.dt == F32:
 		copy(bytesOf(dst), t.Raw())
 	case here:
-		t.decode(dst, 0)
+		t.decode(dst, 0, false)
 	case t.Quant() != nil:
 		c := alloc(t.dev, F32, t.shape)
 		defer c.Release()

@@ -29,6 +29,7 @@ func main() {
 		source(arm, "gemm", gemms(arm))
 		source(arm, "rows", rows(arm))
 		source(arm, "read", reads(arm))
+		source(arm, "nf4", nf4s(arm))
 	}
 	var decl, stub strings.Builder
 	decl.WriteString(header + "//go:build (amd64 || arm64) && !purego\n\npackage asm\n")
@@ -43,9 +44,9 @@ func main() {
 		decl.WriteString(d)
 		stub.WriteString(s)
 	}
-	decl.WriteString(superDecls + matrixDecls + readDecls)
+	decl.WriteString(superDecls + matrixDecls + readDecls + nf4Decls)
 	stub.WriteString(superStubs)
-	stub.WriteString(matrixStubs + readStubs)
+	stub.WriteString(matrixStubs + readStubs + nf4Stubs)
 	write("vec.go", decl.String())
 	write("vec_none.go", stub.String())
 }
