@@ -3,6 +3,7 @@ package lora
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -210,30 +211,51 @@ func (a *Adapter) Save(dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, ConfigFile), data, 0o666); err != nil {
 		return err
 	}
+	return safetensors.Write(filepath.Join(dir, WeightsFile), a.entries(), fileMetadata)
+}
+
+var fileMetadata = map[string]string{"format": "pt"}
+
+// FileBytes returns the size of the file of tensors that Save writes.
+func (a *Adapter) FileBytes() (int64, error) { return safetensors.Size(a.entries(), fileMetadata) }
+
+// entries returns the tensors of the adapter's file.
+func (a *Adapter) entries() []safetensors.Entry {
 	var entries []safetensors.Entry
-	add := func(name string, shape tensor.Shape, x []float32) {
-		entries = append(entries, safetensors.FromFloats(prefix+name, tensor.F32, shape, x))
+	add := func(name string, shape tensor.Shape, values func() []float32) {
+		entries = append(entries, safetensors.Entry{
+			Name: prefix + name, DType: tensor.F32, Shape: shape,
+			Data: func(w io.Writer) error {
+				return safetensors.FromFloats(name, tensor.F32, shape, values()).Data(w)
+			},
+		})
 	}
 	for _, p := range a.params {
-		x := p.value.T.F32s()
+		values := p.value.T.F32s
 		if p.transposed {
-			in := x
-			x = make([]float32, len(in))
-			transpose(x, in, p.value.T.Dim(0), p.value.T.Dim(1))
+			values = func() []float32 {
+				x := make([]float32, p.value.T.Elems())
+				transpose(x, p.value.T.F32s(), p.value.T.Dim(0), p.value.T.Dim(1))
+				return x
+			}
 		}
-		add(p.name, p.fileShape(), x)
+		add(p.name, p.fileShape(), values)
 		if p.also != "" {
-			add(p.also, p.value.Shape(), p.value.T.F32s())
+			add(p.also, p.value.Shape(), p.value.T.F32s)
 		}
+	}
+	lm, _ := a.model.(nn.CausalLM)
+	ends := map[string]bool{} // embeddings and the head
+	for _, s := range nn.Slots(a.model) {
+		ends[s.Path] = s.Embedder() != nil || lm != nil && s.Layer() == lm.Output()
 	}
 	for _, t := range a.terms {
 		// PEFT stores the own weights of adapted embeddings and heads too.
-		if t.a != nil && (isOutput(a.model, t.path) || isEmbedding(a.model, t.path)) {
-			w := a.ownWeight(t)
-			add(t.path+baseName, w.Shape(), w.F32s())
+		if t.a != nil && ends[t.path] {
+			add(t.path+baseName, t.weight().Shape(), func() []float32 { return a.ownWeight(t).F32s() })
 		}
 	}
-	return safetensors.Write(filepath.Join(dir, WeightsFile), entries, map[string]string{"format": "pt"})
+	return entries
 }
 
 // ownWeight returns the weight that a layer has without its term.

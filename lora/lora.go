@@ -277,10 +277,6 @@ func isOutput(model any, module string) bool {
 	})
 }
 
-func isEmbedding(model any, module string) bool {
-	return slices.ContainsFunc(nn.Slots(model), func(s nn.Slot) bool { return s.Path == module && s.Embedder() != nil })
-}
-
 func (a *Adapter) add(name string, init func([]float32), shape ...int) *autograd.Value {
 	v := autograd.Param(tensor.Meta(tensor.F32, shape...))
 	a.params = append(a.params, parameter{name: name, value: v, init: init})
@@ -363,11 +359,12 @@ func (a *Adapter) tied() (embedding, head string) {
 	if t, ok := a.model.(interface{ Tied() bool }); !ok || !t.Tied() {
 		return "", ""
 	}
+	lm, _ := a.model.(nn.CausalLM)
 	for _, s := range nn.Slots(a.model) {
 		switch {
 		case s.Embedder() != nil:
 			embedding = s.Path
-		case isOutput(a.model, s.Path):
+		case lm != nil && s.Layer() == lm.Output():
 			head = s.Path
 		}
 	}
@@ -561,6 +558,23 @@ func New(model any, name string, c Config, seed uint64, dev tensor.Device) (*Ada
 			return nil, err
 		}
 		p.value.T = t
+	}
+	a.attach()
+	return a, nil
+}
+
+// Outline is New of an adapter whose tensors have no particular contents: for those
+// who ask what it takes and not what it computes.
+func Outline(model any, name string, c Config, dev tensor.Device) (*Adapter, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	a, err := design(model, name, c)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range a.params {
+		p.value.T = tensor.New(dev, tensor.F32, p.value.Shape()...)
 	}
 	a.attach()
 	return a, nil

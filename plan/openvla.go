@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"fmt"
+
 	"github.com/tenon-ml/tenon/autograd"
 	"github.com/tenon-ml/tenon/nn"
 	"github.com/tenon-ml/tenon/nn/llama"
@@ -117,4 +119,41 @@ func newOpenVLA(lm *llama.Model) *openVLA {
 		Norm: newLayerNorm(siglip), FC1: nn.NewLinear(siglip, siglipHidden, true), FC2: nn.NewLinear(siglipHidden, siglip, true),
 	}
 	return m
+}
+
+// vision counts both towers and the projector on b images, and notes whether the
+// gradient of what they give is wanted. Of each tower the last block does not run.
+func (m *Model) vision(w *counted, b int64) {
+	model := newOpenVLA(llama.New(m.Config))
+	for _, t := range []struct {
+		path   string
+		tower  *tower
+		before int64 // tokens that stand before the patches
+	}{{"vision_backbone.featurizer", model.DINO, 5}, {"vision_backbone.fused_featurizer", model.SigLIP, 0}} {
+		layer := func(name string, l nn.Layer, rows int64, dx bool) bool {
+			s := l.(nn.Affine).Affine(&nn.Step{}).W.Shape()
+			return w.linear(t.path+"."+name, b*rows, int64(s[1]), int64(s[0]), dx)
+		}
+		wants := layer("patch_embed.proj", t.tower.Patches, patches, false)
+		tokens, dim := t.before+patches, int64(t.tower.Norm.Weight.T.Elems())
+		for i, block := range t.tower.Blocks[:len(t.tower.Blocks)-1] {
+			at := fmt.Sprintf("blocks.%d.", i)
+			qkv := layer(at+"attn.qkv", block.QKV, tokens, wants)
+			scores := 2 * b * tokens * tokens * dim
+			w.forward += 2 * scores
+			if qkv {
+				w.backward += 4 * scores
+			}
+			wants = layer(at+"attn.proj", block.Proj, tokens, qkv) || wants
+			wants = layer(at+"mlp.fc2", block.FC2, tokens, layer(at+"mlp.fc1", block.FC1, tokens, wants)) || wants
+		}
+		w.wants = w.wants || wants
+	}
+	for _, l := range []struct {
+		name  string
+		layer nn.Layer
+	}{{"projector.fc1", model.FC1}, {"projector.fc2", model.FC2}, {"projector.fc3", model.FC3}} {
+		s := l.layer.(nn.Affine).Affine(&nn.Step{}).W.Shape()
+		w.wants = w.linear(l.name, b*patches, int64(s[1]), int64(s[0]), w.wants)
+	}
 }

@@ -53,7 +53,7 @@ func (c *CPU) CopyIn(dst Buffer, src []byte) error {
 	if len(src) > dst.Bytes() {
 		return fmt.Errorf("%d bytes do not fit a buffer of %d", len(src), dst.Bytes())
 	}
-	copy(dst.(*cpuBuffer).b, src)
+	copy(dst.(*cpuBuffer).b, src) // nothing, if the device is a dry one
 	return nil
 }
 
@@ -74,6 +74,14 @@ func (c *CPU) MemoryStats() (mapped, inUse, peak int) {
 	return c.mem.mapped, c.mem.inUse, c.mem.peak
 }
 
+// Touched returns how many bytes of the mapped memory buffers have reached so far: the
+// system keeps that much resident, up to the rest of pages.
+func (c *CPU) Touched() int {
+	c.mem.mu.Lock()
+	defer c.mem.mu.Unlock()
+	return c.mem.touched
+}
+
 // Close stops the workers and returns the pool's idle memory to the system.
 func (c *CPU) Close() error {
 	c.workers.Close()
@@ -84,9 +92,10 @@ func (c *CPU) Close() error {
 func (c *CPU) Trim() error { return c.mem.trim() }
 
 type cpuBuffer struct {
-	b     []byte // the class's size; the first n bytes are used
-	n     int
-	class int
+	b       []byte // the class's size; the first n bytes are used
+	n       int
+	class   int
+	touched int // bytes that were used at most
 }
 
 func (b *cpuBuffer) Bytes() int { return b.n }
@@ -106,6 +115,10 @@ type memory struct {
 	slabs               [][]byte
 	rest                []byte // of the last slab
 	mapped, inUse, peak int
+	touched             int
+
+	// dry says that large buffers are counted and have no memory.
+	dry bool
 }
 
 func sizeClass(n int) int {
@@ -140,6 +153,9 @@ func (m *memory) get(n int) (*cpuBuffer, error) {
 		}
 		buf = &cpuBuffer{b: m.rest[:class:class], class: class}
 		m.rest = m.rest[class:]
+	case m.dry:
+		m.mapped += class
+		buf = &cpuBuffer{class: class}
 	default:
 		b, err := mapMemory(class)
 		if err != nil {
@@ -149,6 +165,8 @@ func (m *memory) get(n int) (*cpuBuffer, error) {
 		buf = &cpuBuffer{b: b, class: class}
 	}
 	buf.n = n
+	m.touched += max(0, n-buf.touched)
+	buf.touched = max(n, buf.touched)
 	m.inUse += class
 	m.peak = max(m.peak, m.inUse)
 	return buf, nil
@@ -198,10 +216,13 @@ func (m *memory) trim() error {
 			continue
 		}
 		for _, b := range list {
-			if err := unmapMemory(b.b); err != nil {
-				return err
+			if !m.dry {
+				if err := unmapMemory(b.b); err != nil {
+					return err
+				}
 			}
 			m.mapped -= class
+			m.touched -= b.touched
 		}
 		delete(m.free, class)
 	}

@@ -58,6 +58,20 @@ func Write(path string, entries []Entry, metadata map[string]string) error {
 	})
 }
 
+// Size returns the bytes of the file that Write writes.
+func Size(entries []Entry, metadata map[string]string) (int64, error) {
+	header, _, err := makeHeader("", entries, metadata)
+	if err != nil {
+		return 0, err
+	}
+	n := int64(len(header))
+	for _, e := range entries {
+		data, _ := size(e.DType, e.Shape)
+		n += int64(data)
+	}
+	return n, nil
+}
+
 // A counter passes on at most left bytes.
 type counter struct {
 	w    io.Writer

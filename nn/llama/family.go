@@ -74,6 +74,9 @@ func never(*Config) bool           { return false }
 func attentionBias(c *Config) bool { return c.AttentionBias }
 func noWindow(*Config, int) int    { return 0 }
 
+// Window returns how many of the last tokens a layer attends to, 0 for all.
+func (c *Config) Window(layer int) int { return families[c.ModelType].window(c, layer) }
+
 // qwenWindow gives the layers from max_window_layers on the window, if windows
 // are used at all, unless the configuration names each layer's type.
 func qwenWindow(c *Config, layer int) int {
