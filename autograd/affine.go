@@ -31,7 +31,16 @@ type Affine struct {
 func (x *Value) Affine(a Affine) *Value {
 	xt := x.T.Rows2D()
 	z, h := a.forward(xt)
-	inputs := a.inputs(x)
+	if xs := x.Shape(); len(xs) != 2 {
+		z = z.Reshape(append(append(tensor.Shape{}, xs[:len(xs)-1]...), z.Dim(-1))...)
+	}
+	if v := unrecorded(z, a.inputs(x)...); v != nil {
+		return v
+	}
+	return x.recordAffine(a, xt, h, z)
+}
+
+func (x *Value) recordAffine(a Affine, xt, h, z tt) *Value {
 	var keep []tt
 	if a.W.wants() || a.A.wants() {
 		keep = append(keep, xt)
@@ -45,8 +54,7 @@ func (x *Value) Affine(a Affine) *Value {
 	if a.A != nil && (x.wants() || a.A.wants()) {
 		keep = append(keep, a.A.T, a.B.T)
 	}
-	shape := append(append(tensor.Shape{}, x.Shape()[:len(x.Shape())-1]...), z.Dim(-1))
-	return recordAll("affine", z.Reshape(shape...), inputs, keep, func(dz tt, want []bool) []tt {
+	return recordAll("affine", z, a.inputs(x), keep, func(dz tt, want []bool) []tt {
 		return a.grad(dz.Rows2D(), x, xt, h, want)
 	})
 }

@@ -40,6 +40,9 @@ func (q *Value) Attention(k, v *Value, mask Mask, scale float64) *Value {
 	z := tensor.Result(tensor.F32, qs, q.T)
 	lse := tensor.Result(tensor.F32, tensor.Shape{s.B, s.H, s.Tq}, q.T)
 	kern.Attention(z, lse, q.T, k.T, v.T, s)
+	if u := unrecorded(z, q, k, v); u != nil {
+		return u
+	}
 	return recordAll("attention", z, []*Value{q, k, v}, []tt{q.T, k.T, v.T, z, lse}, func(dz tt, _ []bool) []tt {
 		dq, dk, dv := tensor.Result(tensor.F32, qs, dz), tensor.Result(tensor.F32, ks, dz), tensor.Result(tensor.F32, ks, dz)
 		kern.AttentionGrad(dq, dk, dv, dz, z, lse, q.T, k.T, v.T, s)

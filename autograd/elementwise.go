@@ -8,7 +8,11 @@ type tt = *tensor.Tensor
 //
 //	dx = dz    dy = dz, summed over the axes that were broadcast
 func (x *Value) Add(y *Value) *Value {
-	return record("add", x.T.Add(y.T),
+	z := x.T.Add(y.T)
+	if v := unrecorded(z, x, y); v != nil {
+		return v
+	}
+	return record("add", z,
 		wrt(x, func(dz tt) tt { return dz.SumTo(x.Shape()) }),
 		wrt(y, func(dz tt) tt { return dz.SumTo(y.Shape()) }))
 }

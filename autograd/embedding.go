@@ -43,6 +43,9 @@ func (t *Tape) ReplaceRows(w, rows *Value, ids []int32) *Value {
 //	dtable[ids[i]] += dz[i]
 func (t *Tape) Embedding(table *Value, ids []int32, still ...int32) *Value {
 	z := table.T.Gather(t.arena, ids)
+	if t.mode == inference || !table.wants() {
+		return t.value(z)
+	}
 	return t.record(z, []*Value{table}, nil, func(dz tt, _ []bool) []tt {
 		to, from := ids, []int32(nil)
 		if len(still) > 0 {

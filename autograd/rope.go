@@ -17,12 +17,17 @@ func (x *Value) RoPE(cos, sin *tensor.Tensor) *Value {
 	if x.T.DType() != tensor.F32 || k.RoPE == nil {
 		return x.rope(cos, sin)
 	}
-	turn := func(x tt, inverse bool) tt {
-		z := tensor.Result(tensor.F32, s, x)
-		k.RoPE(z, x, cos, sin, inverse)
-		return z
+	z := turn(x.T, cos, sin, false)
+	if v := unrecorded(z, x); v != nil {
+		return v
 	}
-	return record("rope", turn(x.T, false), wrt(x, func(dz tt) tt { return turn(dz, true) }, cos, sin))
+	return record("rope", z, wrt(x, func(dz tt) tt { return turn(dz, cos, sin, true) }, cos, sin))
+}
+
+func turn(x, cos, sin tt, inverse bool) tt {
+	z := tensor.Result(tensor.F32, x.Shape(), x)
+	x.Device().Kernels().RoPE(z, x, cos, sin, inverse)
+	return z
 }
 
 // rope is RoPE in mandatory operations: its definition.

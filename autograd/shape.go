@@ -10,7 +10,11 @@ import (
 //
 //	dx = dz, with x's extents
 func (x *Value) Reshape(shape ...int) *Value {
-	return record("reshape", x.T.Reshape(shape...), wrt(x, func(dz tt) tt { return dz.Reshape(x.Shape()...) }))
+	z := x.T.Reshape(shape...)
+	if v := unrecorded(z, x); v != nil {
+		return v
+	}
+	return record("reshape", z, wrt(x, func(dz tt) tt { return dz.Reshape(x.Shape()...) }))
 }
 
 // Permute returns x with its axes in the given order.

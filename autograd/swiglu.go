@@ -16,6 +16,9 @@ func (x *Value) SwiGLU(up *Value) *Value {
 	}
 	z := tensor.Result(tensor.F32, x.Shape(), x.T)
 	k.SwiGLU(z, x.T, up.T)
+	if v := unrecorded(z, x, up); v != nil {
+		return v
+	}
 	return recordAll("swiglu", z, []*Value{x, up}, []tt{x.T, up.T}, func(dz tt, _ []bool) []tt {
 		dx, dup := tensor.Result(tensor.F32, x.Shape(), dz), tensor.Result(tensor.F32, x.Shape(), dz)
 		k.SwiGLUGrad(dx, dup, dz, x.T, up.T)

@@ -8,6 +8,7 @@ package autograd
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/tenon-ml/tenon/tensor"
 )
@@ -46,6 +47,10 @@ type Tape struct {
 	nodes []node
 	grads Grads // being collected, during Backward
 	depth int   // of Recompute
+
+	// Where nothing is recorded, values are used again. Those in use come first.
+	values []*Value
+	used   int
 }
 
 type mode uint8
@@ -64,16 +69,38 @@ type node struct {
 }
 
 // NewTape returns a tape that records, whose tensors belong to the arena.
-func NewTape(a *tensor.Arena) *Tape { return &Tape{arena: a} }
+func NewTape(a *tensor.Arena) *Tape {
+	a.KeepObjects()
+	return &Tape{arena: a}
+}
 
-// NoGrad returns a tape on which nothing is recorded: for inference.
-func NoGrad(a *tensor.Arena) *Tape { return &Tape{arena: a, mode: inference} }
+// NoGrad returns a tape on which nothing is recorded: for inference. A value ends
+// with the scope that it was made in, or with Close, and its object is used again,
+// as are those of the arena's tensors: what was computed before allocates nothing.
+func NoGrad(a *tensor.Arena) *Tape {
+	a.Recycle()
+	return &Tape{arena: a, mode: inference}
+}
 
 // Arena returns the arena that owns the computation's tensors.
 func (t *Tape) Arena() *tensor.Arena { return t.arena }
 
 // Input returns a value of the computation that wants no gradient.
-func (t *Tape) Input(x *tensor.Tensor) *Value { return &Value{T: x.In(t.arena), tape: t} }
+func (t *Tape) Input(x *tensor.Tensor) *Value { return t.value(x.In(t.arena)) }
+
+// value returns a value of the computation that wants no gradient.
+func (t *Tape) value(x *tensor.Tensor) *Value {
+	if t.mode != inference {
+		return &Value{T: x, tape: t}
+	}
+	if t.used == len(t.values) {
+		t.values = append(t.values, new(Value))
+	}
+	v := t.values[t.used]
+	t.used++
+	*v = Value{T: x, tape: t}
+	return v
+}
 
 // Leaf returns a value of the computation whose gradient Backward collects.
 func (t *Tape) Leaf(x *tensor.Tensor) *Value {
@@ -96,11 +123,14 @@ func (t *Tape) constant(dt tensor.DType, data []float64, shape ...int) *Value {
 // Scope runs f and releases at its end what was made inside, but for the result
 // and what gradients keep.
 func (t *Tape) Scope(f func() *Value) *Value {
-	var v *Value
-	t.arena.Scope(func() []*tensor.Tensor {
-		v = f()
-		return []*tensor.Tensor{v.T}
-	})
+	mark, first := t.arena.Begin(), t.used
+	v := f()
+	t.arena.End(mark, v.T)
+	if i := slices.Index(t.values[first:t.used], v); i >= 0 {
+		t.values[first], t.values[first+i] = v, t.values[first]
+		first++
+	}
+	t.used = first
 	return v
 }
 
@@ -110,7 +140,7 @@ func (t *Tape) Close() {
 	for i := range t.nodes {
 		t.nodes[i].release()
 	}
-	t.nodes = nil
+	t.nodes, t.used = nil, 0
 }
 
 func (n *node) release() {
@@ -156,6 +186,16 @@ func tapeOf(values ...*Value) *Tape {
 	return t
 }
 
+// unrecorded returns the value z of an operation on which nothing is to be
+// recorded, nil if something is. The operations that a decoded token is made of ask
+// it before they make a closure, since that is an allocation.
+func unrecorded(z *tensor.Tensor, inputs ...*Value) *Value {
+	if t := tapeOf(inputs...); t != nil && (t.mode == inference || !slices.ContainsFunc(inputs, (*Value).wants)) {
+		return t.value(z)
+	}
+	return nil
+}
+
 // record returns the value z of an operation and, if a gradient is wanted,
 // notes how to compute it. Closures and tensors of operands that want none are
 // dropped.
@@ -197,7 +237,7 @@ func recordAll(name string, z *tensor.Tensor, inputs []*Value, keep []*tensor.Te
 // parameters.
 func (t *Tape) record(z *tensor.Tensor, inputs []*Value, keep []*tensor.Tensor,
 	back func(dz *tensor.Tensor, want []bool) []*tensor.Tensor) *Value {
-	v := &Value{T: z, tape: t}
+	v := t.value(z)
 	want, any := wanted(inputs)
 	switch {
 	case !any || t.mode == inference:

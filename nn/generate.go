@@ -65,30 +65,18 @@ func Generate(ctx context.Context, m CausalLM, dev tensor.Device, r Request, tim
 			return
 		}
 		random := tensor.NewRandom(r.Sampling.Seed, "generate")
-		var cache *KVCache
-		err := tensor.Try(func() error {
-			if r.MaxTokens > 1<<30 {
-				return fmt.Errorf("at most %d tokens are more than a cache can hold", r.MaxTokens)
-			}
-			cache = m.NewCache(dev, len(r.Prompt)+max(r.MaxTokens-1, 0))
-			return nil
-		})
-		if err != nil {
-			yield(0, fmt.Errorf("a cache for %d tokens: %w", r.MaxTokens, err))
-			return
-		}
+		cache := m.NewCache(dev, len(r.Prompt)+max(r.MaxTokens-1, 0))
 		defer cache.Close()
-		arena := tensor.NewArena(dev)
-		defer arena.Close()
+		s := &Step{Tape: autograd.NoGrad(tensor.NewArena(dev)), B: 1, Cache: cache, Adapter: r.Adapter}
 		logits := make([]float32, m.Vocab())
-		start, next := time.Now(), r.Prompt
+		start, next, last := time.Now(), r.Prompt, make([]int32, 1)
 		for i := range r.MaxTokens {
 			if err := ctx.Err(); err != nil {
 				yield(0, err)
 				return
 			}
 			err := tensor.Try(func() error {
-				forward(m, arena, cache, next, r.Adapter, logits)
+				forward(m, s, next, logits)
 				return nil
 			})
 			var id int32
@@ -108,12 +96,16 @@ func Generate(ctx context.Context, m CausalLM, dev tensor.Device, r Request, tim
 			if slices.Contains(r.EOS, id) || !yield(id, nil) {
 				return
 			}
-			next = []int32{id}
+			last[0] = id
+			next = last
 		}
 	}
 }
 
 func (r *Request) check(vocab int) error {
+	if r.MaxTokens > 1<<30 {
+		return fmt.Errorf("at most %d tokens are more than a cache can hold", r.MaxTokens)
+	}
 	if len(r.Prompt) == 0 {
 		return fmt.Errorf("the prompt has no tokens")
 	}
@@ -126,9 +118,10 @@ func (r *Request) check(vocab int) error {
 }
 
 // forward puts the logits that follow the last of the tokens into logits.
-func forward(m CausalLM, arena *tensor.Arena, cache *KVCache, ids []int32, adapter *Adapter, logits []float32) {
-	defer arena.Close()
-	s := &Step{Tape: autograd.NoGrad(arena), B: 1, T: len(ids), Cache: cache, Adapter: adapter}
+func forward(m CausalLM, s *Step, ids []int32, logits []float32) {
+	defer s.Tape.Arena().Close()
+	defer s.Tape.Close()
+	s.T = len(ids)
 	x := m.Hidden(s, ids)
 	last := s.Tape.Input(x.T.Slice(len(ids)-1, len(ids)))
 	m.Output().Forward(s, last).T.CopyTo(logits)

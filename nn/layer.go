@@ -78,14 +78,14 @@ func (s *Step) Param(p *autograd.Value) *autograd.Value {
 	return p
 }
 
-// Block runs f, a block of layers, on x: in a scope of its own, so that what is
-// not kept for gradients is released at its end, and with recomputation if the
-// step asks for it.
-func (s *Step) Block(x *autograd.Value, f func(x *autograd.Value) *autograd.Value) *autograd.Value {
+// Block runs a block of layers on x: in a scope of its own, so that what is not
+// kept for gradients is released at its end, and with recomputation if the step
+// asks for it.
+func (s *Step) Block(x *autograd.Value, block Layer) *autograd.Value {
 	if s.Recompute {
-		return autograd.Recompute(x, f)
+		return autograd.Recompute(x, func(x *autograd.Value) *autograd.Value { return block.Forward(s, x) })
 	}
-	return s.Tape.Scope(func() *autograd.Value { return f(x) })
+	return s.Tape.Scope(func() *autograd.Value { return block.Forward(s, x) })
 }
 
 // Linear is y = x·Wᵀ + b, the weight [out, in] as PyTorch stores it.

@@ -152,6 +152,58 @@ func TestArena(t *testing.T) {
 	}
 }
 
+// TestRecycle: a scope that is run again allocates nothing, and what it keeps, what
+// is retained and what is detached are not given away.
+func TestRecycle(t *testing.T) {
+	cpu := NewCPU(1)
+	defer cpu.Close()
+	arena := NewArena(cpu)
+	arena.Recycle()
+	var kept, retained, detached *Tensor
+	fill := func(v float64) *Tensor { return arena.New(F32, 2, 3).Fill(v) }
+	scope := func() {
+		m := arena.Begin()
+		fill(1)
+		kept = fill(2).Reshape(3, 2)
+		fill(3).Slice(0, 1).Reshape(3)
+		arena.End(m, kept)
+	}
+	scope()
+	if kept.F32()[5] != 2 || !kept.Shape().Equal(Shape{3, 2}) {
+		t.Errorf("the kept tensor is %v %v", kept.Shape(), kept.F32())
+	}
+	arena.Close()
+	if n := testing.AllocsPerRun(20, func() { scope(); arena.Close() }); n != 0 {
+		t.Errorf("a warm scope allocates %v times", n)
+	}
+	arena.Scope(func() []*Tensor {
+		x := fill(4)
+		retained, detached = x.Slice(1, 2).Retain(), x.Retain().Detached()
+		return nil
+	})
+	for range 3 {
+		scope()
+		fill(5)
+	}
+	if retained.F32()[2] != 4 || !retained.Shape().Equal(Shape{1, 3}) || detached.F32()[0] != 4 || !detached.Shape().Equal(Shape{2, 3}) {
+		t.Errorf("retained: %v %v, detached: %v %v", retained.Shape(), retained.F32(), detached.Shape(), detached.F32())
+	}
+	retained.Release()
+	detached.Release()
+	arena.Close()
+	if n := inUse(cpu); n != 0 {
+		t.Errorf("%d bytes in use at the end", n)
+	}
+	arena.KeepObjects()
+	arena.Recycle()
+	x := fill(6)
+	arena.Close()
+	if y := fill(7); x == y {
+		t.Error("an arena that keeps objects gives one out again")
+	}
+	arena.Close()
+}
+
 // TestResultsBelong says whose the result of an operation is.
 func TestResultsBelong(t *testing.T) {
 	cpu := NewCPU(1)

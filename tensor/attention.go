@@ -22,7 +22,7 @@ type attnTask struct {
 	q, o            []float32 // [rows, D] a stacked copy and the accumulator
 	s               []float32 // [rows, keyBlock]
 	m, sum          []float32 // per row
-	gemm            []float32
+	gemm, decoded   []float32
 	g, block, heads int // stacked heads, tokens of a block, heads of q
 }
 
@@ -35,12 +35,17 @@ func (s AttentionShape) queryBlock() int { return max(1, min(64, maxRows/(s.H/s.
 
 func newAttnTask(s AttentionShape) *attnTask {
 	t := attnScratch.Get().(*attnTask)
+	t.fit(s)
+	return t
+}
+
+// fit makes the scratch large enough.
+func (t *attnTask) fit(s AttentionShape) {
 	t.g, t.block, t.heads = s.H/s.KV, s.queryBlock(), s.H
 	rows := t.g * t.block
 	t.q, t.o, t.s = sized(t.q, rows*s.D), sized(t.o, rows*s.D), sized(t.s, rows*keyBlock)
 	t.m, t.sum = sized(t.m, rows), sized(t.sum, rows)
 	t.gemm = sized(t.gemm, asm.GemmScratch())
-	return t
 }
 
 func (t *attnTask) done() { attnScratch.Put(t) }
@@ -48,7 +53,7 @@ func (t *attnTask) done() { attnScratch.Put(t) }
 // bytes returns the scratch that the task holds.
 func (t *attnTask) bytes() int {
 	n := 0
-	for _, s := range [][]float32{t.q, t.o, t.s, t.m, t.sum, t.gemm} {
+	for _, s := range [][]float32{t.q, t.o, t.s, t.m, t.sum, t.gemm, t.decoded} {
 		n += 4 * cap(s)
 	}
 	return n
@@ -84,17 +89,10 @@ func (t *attnTask) unstack(x, src []float32, s AttentionShape, b, kv, t0, t1 int
 	}
 }
 
-// scores sets t.s = q·kᵀ for the keys k0 ≤ j < k1.
-func (t *attnTask) scores(k []float32, s AttentionShape, b, kv, k0, k1, rows int) {
-	mulRows(t.s, keyBlock, t.q, s.D, k[((b*s.Tk+k0)*s.KV+kv)*s.D:], s.KV*s.D, rows, k1-k0, s.D, t.gemm)
-}
-
 // mulRows computes c = a·bᵀ for a [m, k] and b [n, k] with rows ldb apart.
 func mulRows(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, scratch []float32) {
-	if m <= 4 { // too few rows to be worth packing b
-		for i := range m {
-			asm.RowDots(c[i*ldc:][:n], b, ldb, a[i*lda:][:k])
-		}
+	if m <= skinnyRows { // too few rows to be worth packing b
+		asm.RowDotsMulti(c, ldc, b, ldb, n, a, lda, m, k)
 		return
 	}
 	asm.Gemm(c, ldc, a, lda, 1, b, 1, ldb, m, n, k, 1, false, scratch)
@@ -110,7 +108,16 @@ func (s *AttentionShape) within(b, t, k0, k1 int) (lo, hi int) {
 }
 
 func (c *CPU) attention(dst, lse, q, k, v *Tensor, s AttentionShape) {
-	z, l, qs, ks, vs := dst.F32(), lse.F32(), q.F32(), k.F32(), v.F32()
+	if s.Tq <= fewQueries {
+		c.attendFew(dst, lse, q, k, v, s)
+	} else {
+		c.attendMany(dst, lse, q, k, v, s)
+	}
+}
+
+func (c *CPU) attendMany(dst, lse, q, k, v *Tensor, s AttentionShape) {
+	z, l, qs := dst.F32(), lse.F32(), q.F32()
+	ks, vs := k.matrix(0, s.B*s.Tk, s.KV*s.D, false), v.matrix(0, s.B*s.Tk, s.KV*s.D, false)
 	bq := s.queryBlock()
 	blocks := (s.Tq + bq - 1) / bq
 	c.workers.Run(s.B*s.KV*blocks, func(task, _ int) {
@@ -121,52 +128,65 @@ func (c *CPU) attention(dst, lse, q, k, v *Tensor, s AttentionShape) {
 		n := t1 - t0
 		t := newAttnTask(s)
 		defer t.done()
-		rows := t.g * n
 		t.stack(t.q, qs, s, b, kv, t0, t1, s.Scale)
-		o := t.o[:rows*s.D]
-		clear(o)
-		clear(t.sum)
-		for i := range t.m {
-			t.m[i] = float32(math.Inf(-1))
-		}
-		first, _ := s.Visible(b, t0)
-		_, end := s.Visible(b, t1-1)
-		for k0 := first / keyBlock * keyBlock; k0 < end; k0 += keyBlock {
-			k1 := min(k0+keyBlock, end)
-			t.scores(ks, s, b, kv, k0, k1, rows)
-			for r := range rows {
-				row := t.s[r*keyBlock:][:k1-k0]
-				lo, hi := s.within(b, t0+r%n, k0, k1)
-				clear(row[:lo])
-				clear(row[hi:])
-				if row = row[lo:hi]; len(row) == 0 {
-					continue
-				}
-				top := max(t.m[r], asm.Max(row))
-				if top > t.m[r] {
-					f := float32(math.Exp(float64(t.m[r] - top)))
-					t.sum[r] *= f
-					asm.Scale(o[r*s.D:][:s.D], o[r*s.D:][:s.D], f)
-					t.m[r] = top
-				}
-				t.sum[r] += asm.ExpSubSum(row, row, top)
-			}
-			vb, ld := vs[((b*s.Tk+k0)*s.KV+kv)*s.D:], s.KV*s.D
-			if rows <= 4 {
-				for r := range rows {
-					for j, p := range t.s[r*keyBlock:][:k1-k0] {
-						asm.AddScaled(o[r*s.D:][:s.D], vb[j*ld:][:s.D], p)
-					}
-				}
-			} else {
-				asm.Gemm(o, s.D, t.s, keyBlock, 1, vb, ld, 1, rows, s.D, k1-k0, 1, true, t.gemm)
-			}
-		}
-		for r := range rows {
-			row := o[r*s.D:][:s.D]
+		t.attend(t.o, &ks, &vs, &s, b, kv, t0, t1, 0, s.Tk)
+		for r := range t.g * n {
+			row := t.o[r*s.D:][:s.D]
 			asm.Scale(row, row, 1/t.sum[r])
 			l[(b*s.H+kv*t.g+r/n)*s.Tq+t0+r%n] = t.m[r] + float32(math.Log(float64(t.sum[r])))
 		}
-		t.unstack(z, o, s, b, kv, t0, t1, 1)
+		t.unstack(z, t.o, s, b, kv, t0, t1, 1)
 	})
+}
+
+// attend sets, for the stacked rows of the queries t0 ≤ t < t1 and those of the
+// keys from ≤ j < to that they see, t.m to the largest score, t.sum to
+// Σ exp(score - m) and o to Σ exp(score - m)·v.
+func (t *attnTask) attend(o []float32, k, v *matrix, s *AttentionShape, b, kv, t0, t1, from, to int) {
+	n := t1 - t0
+	rows := t.g * n
+	o = o[:rows*s.D]
+	clear(o)
+	clear(t.sum[:rows])
+	for i := range t.m[:rows] {
+		t.m[i] = float32(math.Inf(-1))
+	}
+	first, _ := s.Visible(b, t0)
+	_, end := s.Visible(b, t1-1)
+	first, end = max(first, from), min(end, to)
+	for k0 := first / keyBlock * keyBlock; k0 < end; k0 += keyBlock {
+		k1 := min(k0+keyBlock, end)
+		kb, ld := t.tile(k, s, b, kv, k0, k1)
+		mulRows(t.s, keyBlock, t.q, s.D, kb, ld, rows, k1-k0, s.D, t.gemm)
+		for r := range rows {
+			row := t.s[r*keyBlock:][:k1-k0]
+			lo, hi := s.within(b, t0+r%n, k0, k1)
+			clear(row[:lo])
+			clear(row[hi:])
+			if row = row[lo:hi]; len(row) == 0 {
+				continue
+			}
+			top := max(t.m[r], asm.Max(row))
+			if top > t.m[r] {
+				f := float32(math.Exp(float64(t.m[r] - top)))
+				t.sum[r] *= f
+				asm.Scale(o[r*s.D:][:s.D], o[r*s.D:][:s.D], f)
+				t.m[r] = top
+			}
+			t.sum[r] += asm.ExpSubSum(row, row, top)
+		}
+		vb, ld := t.tile(v, s, b, kv, k0, k1)
+		asm.Gemm(o, s.D, t.s, keyBlock, 1, vb, ld, 1, rows, s.D, k1-k0, 1, true, t.gemm)
+	}
+}
+
+// tile returns rows k0 to k1 of key head kv in the keys or values x, ld floats
+// apart: where they lie, or decoded.
+func (t *attnTask) tile(x *matrix, s *AttentionShape, b, kv, k0, k1 int) (rows []float32, ld int) {
+	if x.dt == F32 {
+		return x.f32[(b*s.Tk+k0)*x.rs+kv*s.D:], x.rs
+	}
+	t.decoded = sized(t.decoded, keyBlock*s.D)
+	x.decode(t.decoded, b*s.Tk+k0, k1-k0, kv*s.D, s.D)
+	return t.decoded, s.D
 }

@@ -16,6 +16,7 @@ type CPU struct {
 	workers *Workers
 	kernels Kernels
 	mem     memory
+	few     fewPool
 }
 
 // NewCPU returns a CPU device that computes with the given number of threads, or
@@ -306,19 +307,25 @@ func Make(dev Device, shape Shape, fill func(dst []float32) error) (*Tensor, err
 	var t *Tensor
 	err := Try(func() error {
 		t = New(dev, F32, shape...)
-		if _, ok := t.cpuBytes(); ok {
-			return fill(t.F32())
-		}
-		data := make([]float32, shape.Elems())
-		if err := fill(data); err != nil {
-			return err
-		}
-		t.Set(data)
-		return nil
+		return t.Write(fill)
 	})
 	if err != nil && t != nil {
 		t.Release()
 		t = nil
 	}
 	return t, err
+}
+
+// Write overwrites an F32 tensor that is no view with what fill sets dst to. On the
+// CPU it is filled in place.
+func (t *Tensor) Write(fill func(dst []float32) error) error {
+	if _, ok := t.cpuBytes(); ok {
+		return fill(t.F32())
+	}
+	data := make([]float32, t.Elems())
+	if err := fill(data); err != nil {
+		return err
+	}
+	t.Set(data)
+	return nil
 }

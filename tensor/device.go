@@ -45,6 +45,8 @@ type Kernels struct {
 	// have the same leading axes.
 	MatMul func(dst, x, y *Tensor, tx, ty bool, alpha float64, accumulate bool)
 
+	// Encode stores the elements of src, in order, as dst's type, which may be F32.
+	Encode func(dst, src *Tensor)
 	// RMSNorm computes dst[r] = x[r]·rstd[r]·w, rstd[r] = 1/√(mean(x[r]²)+eps).
 	RMSNorm func(dst, rstd, x, w *Tensor, eps float64)
 	// RMSNormGrad sets dx and adds to dw; either may be nil.

@@ -14,10 +14,10 @@ func (c *CPU) fill(dst *Tensor, v float64) {
 		}
 		return
 	}
-	s, f := dst.F32(), float32(v)
-	c.ranges(len(s), chunk, func(lo, hi int) {
+	o := operands{z: dst.F32(), a: float32(v)}
+	c.spread(len(o.z), chunk, o, func(o operands, lo, hi int) {
 		for i := lo; i < hi; i++ {
-			s[i] = f
+			o.z[i] = o.a
 		}
 	})
 }
@@ -73,15 +73,15 @@ func (c *CPU) binary(op BinaryOp, dst, x, y *Tensor) {
 		return
 	}
 	if x.shape.Equal(dst.shape) && y.Elems() == 1 && op == OpMul {
-		d, a, f := dst.F32(), x.F32(), y.F32()[0]
-		c.ranges(len(d), chunk, func(lo, hi int) { asm.Scale(d[lo:hi], a[lo:hi], f) })
+		o := operands{z: dst.F32(), x: x.F32(), a: y.F32()[0]}
+		c.spread(len(o.z), chunk, o, func(o operands, lo, hi int) { asm.Scale(o.z[lo:hi], o.x[lo:hi], o.a) })
 		return
 	}
 	if n := y.Elems(); x.shape.Equal(dst.shape) && n > 1 && n == y.Dim(-1) && op == OpAdd {
-		d, a, b := dst.F32(), x.F32(), y.F32() // a bias
-		c.rows(len(d)/n, n, func(lo, hi int) {
-			for i := lo * n; i < hi*n; i += n {
-				asm.Add(d[i:i+n], a[i:i+n], b)
+		o := operands{z: dst.F32(), x: x.F32(), y: y.F32(), n: n} // a bias
+		c.spread(len(o.z)/n, rowsAtOnce(n), o, func(o operands, lo, hi int) {
+			for i := lo * o.n; i < hi*o.n; i += o.n {
+				asm.Add(o.z[i:i+o.n], o.x[i:i+o.n], o.y)
 			}
 		})
 		return
@@ -91,17 +91,18 @@ func (c *CPU) binary(op BinaryOp, dst, x, y *Tensor) {
 			broadcastStrides(x.shape, dst.shape), broadcastStrides(y.shape, dst.shape))
 		return
 	}
-	d, a, b := dst.F32(), x.F32(), y.F32()
-	c.ranges(len(d), chunk, func(lo, hi int) {
-		switch op {
+	o := operands{z: dst.F32(), x: x.F32(), y: y.F32(), op: op}
+	c.spread(len(o.z), chunk, o, func(o operands, lo, hi int) {
+		z, x, y := o.z[lo:hi], o.x[lo:hi], o.y[lo:hi]
+		switch o.op {
 		case OpAdd:
-			asm.Add(d[lo:hi], a[lo:hi], b[lo:hi])
+			asm.Add(z, x, y)
 		case OpSub:
-			asm.Sub(d[lo:hi], a[lo:hi], b[lo:hi])
+			asm.Sub(z, x, y)
 		case OpMul:
-			asm.Mul(d[lo:hi], a[lo:hi], b[lo:hi])
+			asm.Mul(z, x, y)
 		case OpDiv:
-			asm.Div(d[lo:hi], a[lo:hi], b[lo:hi])
+			asm.Div(z, x, y)
 		}
 	})
 }

@@ -18,6 +18,7 @@ func (c *CPU) table() Kernels {
 		ScatterAdd: c.scatterAdd,
 		MatMul:     c.matMul,
 
+		Encode:        c.encode,
 		RMSNorm:       c.rmsNorm,
 		RMSNormGrad:   c.rmsNormGrad,
 		RoPE:          c.rope,
@@ -45,7 +46,33 @@ func (c *CPU) ranges(n, size int, f func(lo, hi int)) {
 	})
 }
 
+// operands is what a kernel over ranges computes on. Passing it to a function that
+// captures nothing makes no closure, which would be an allocation for each call.
+type operands struct {
+	z, x, y, w []float32
+	n, token   int // lengths of rows
+	a          float32
+	inverse    bool
+	op         BinaryOp
+}
+
+// spread is ranges for the kernels that a decoded token is made of.
+func (c *CPU) spread(n, size int, o operands, f func(o operands, lo, hi int)) {
+	if n <= size {
+		if n > 0 {
+			f(o, 0, n)
+		}
+		return
+	}
+	c.workers.Run((n+size-1)/size, func(task, _ int) {
+		f(o, task*size, min((task+1)*size, n))
+	})
+}
+
+// rowsAtOnce returns the rows of cols elements that one task handles.
+func rowsAtOnce(cols int) int { return max(1, chunk/max(cols, 1)) }
+
 // rows runs f over the rows of an array whose rows have cols elements.
 func (c *CPU) rows(n, cols int, f func(lo, hi int)) {
-	c.ranges(n, max(1, chunk/max(cols, 1)), f)
+	c.ranges(n, rowsAtOnce(cols), f)
 }

@@ -69,6 +69,10 @@ func (x *Tensor) CopyFrom(y *Tensor) {
 	if !x.shape.Equal(y.shape) {
 		Bad("copy", "equal shapes", x, y)
 	}
+	if encode := x.kernels().Encode; encode != nil && y.dt == F32 && x.dt != F64 {
+		encode(x, y)
+		return
+	}
 	st := x.shape.strides()
 	x.kernels().Copy(x, st, y, st, x.shape)
 }
@@ -242,8 +246,8 @@ func (x *Tensor) MatMulT(y *Tensor) *Tensor { return matmul(x, y, false, true) }
 func (x *Tensor) MatMulTA(y *Tensor) *Tensor { return matmul(x, y, true, false) }
 
 // matmulShape returns the shape of op(x)·op(y). A two-dimensional y is shared by
-// all rows of x.
-func matmulShape(x, y *Tensor, tx, ty bool) Shape {
+// all rows of x. It is appended to dst.
+func matmulShape(dst Shape, x, y *Tensor, tx, ty bool) Shape {
 	n := len(x.shape)
 	if n < 2 || len(y.shape) != n || !slices.Equal(x.shape[:n-2], y.shape[:n-2]) {
 		Bad("matmul", "matrices with equal leading axes", x, y)
@@ -259,7 +263,7 @@ func matmulShape(x, y *Tensor, tx, ty bool) Shape {
 	if kx != ky {
 		Bad("matmul", "equal inner extents", x, y)
 	}
-	return append(slices.Clone(x.shape[:n-2]), m, nn)
+	return append(append(dst, x.shape[:n-2]...), m, nn)
 }
 
 func matmul(x, y *Tensor, tx, ty bool) *Tensor {
@@ -268,7 +272,8 @@ func matmul(x, y *Tensor, tx, ty bool) *Tensor {
 		z := matmul(x.Rows2D(), y, tx, ty)
 		return z.Reshape(append(slices.Clone(lead), z.Dim(-1))...)
 	}
-	z := result(x.dt, matmulShape(x, y, tx, ty), x, y)
+	var room [4]int
+	z := result(x.dt, matmulShape(room[:0], x, y, tx, ty), x, y)
 	x.kernels().MatMul(z, x, y, tx, ty, 1, false)
 	return z
 }
@@ -276,7 +281,8 @@ func matmul(x, y *Tensor, tx, ty bool) *Tensor {
 // AddMatMul adds alpha·op(x)·op(y) to z itself, op being the transpose where tx
 // or ty says so. It is for results that the caller alone has seen.
 func (z *Tensor) AddMatMul(x, y *Tensor, tx, ty bool, alpha float64) {
-	if !z.shape.Equal(matmulShape(x, y, tx, ty)) {
+	var room [4]int
+	if !z.shape.Equal(matmulShape(room[:0], x, y, tx, ty)) {
 		Bad("add matmul", "the product's shape", z, x, y)
 	}
 	z.kernels().MatMul(z, x, y, tx, ty, alpha, true)

@@ -3,11 +3,10 @@ package tensor
 import "github.com/tenon-ml/tenon/asm"
 
 func (c *CPU) rmsNorm(dst, rstd, x, w *Tensor, eps float64) {
-	n := x.Dim(-1)
-	d, r, s, g := dst.F32(), rstd.F32(), x.F32(), w.F32()
-	c.rows(len(r), n, func(lo, hi int) {
+	o := operands{z: dst.F32(), y: rstd.F32(), x: x.F32(), w: w.F32(), n: x.Dim(-1), a: float32(eps)}
+	c.spread(len(o.y), rowsAtOnce(o.n), o, func(o operands, lo, hi int) {
 		for i := lo; i < hi; i++ {
-			r[i] = asm.RMSNormRow(d[i*n:(i+1)*n], s[i*n:(i+1)*n], g, float32(eps))
+			o.y[i] = asm.RMSNormRow(o.z[i*o.n:(i+1)*o.n], o.x[i*o.n:(i+1)*o.n], o.w, o.a)
 		}
 	})
 }

@@ -88,12 +88,15 @@ func broadcast(op string, x, y *Tensor) Shape {
 	if len(a) < len(b) {
 		a, b = b, a
 	}
-	out := slices.Clone(a)
+	out := a // a copy only where it changes
 	for i := range b {
 		j := len(a) - len(b) + i
 		switch {
 		case b[i] == a[j]:
 		case a[j] == 1:
+			if &out[0] == &a[0] {
+				out = slices.Clone(a)
+			}
 			out[j] = b[i]
 		case b[i] != 1:
 			Bad(op, "shapes that broadcast", x, y)

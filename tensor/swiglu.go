@@ -3,8 +3,8 @@ package tensor
 import "github.com/tenon-ml/tenon/asm"
 
 func (c *CPU) swiGLU(dst, gate, up *Tensor) {
-	d, g, u := dst.F32(), gate.F32(), up.F32()
-	c.ranges(len(d), chunk, func(lo, hi int) { asm.SwiGLU(d[lo:hi], g[lo:hi], u[lo:hi]) })
+	o := operands{z: dst.F32(), x: gate.F32(), y: up.F32()}
+	c.spread(len(o.z), chunk, o, func(o operands, lo, hi int) { asm.SwiGLU(o.z[lo:hi], o.x[lo:hi], o.y[lo:hi]) })
 }
 
 func (c *CPU) swiGLUGrad(dgate, dup, dz, gate, up *Tensor) {

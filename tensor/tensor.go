@@ -43,7 +43,7 @@ func FromBytes(dev Device, dt DType, data []byte, shape ...int) *Tensor {
 
 func fromBytes(dev Device, dt DType, data []byte, shape Shape) *Tensor {
 	if want := dt.Bytes(shape.Elems()); len(data) != want {
-		panic(&ShapeError{Op: fmt.Sprintf("make from %d bytes of %v", len(data), dt), Shapes: []Shape{shape}, Want: fmt.Sprintf("%d bytes", want)})
+		panic(&ShapeError{Op: fmt.Sprintf("make from %d bytes of %v", len(data), dt), Shapes: []Shape{slices.Clone(shape)}, Want: fmt.Sprintf("%d bytes", want)})
 	}
 	t := alloc(dev, dt, shape)
 	if err := dev.CopyIn(t.store.buf, data); err != nil {
@@ -80,21 +80,30 @@ func Try(f func() error) (err error) {
 }
 
 func alloc(dev Device, dt DType, shape Shape) *Tensor {
-	if dt.Quantized() {
-		Bad("make a tensor of "+dt.String(), "NewQuant or Quantize", Meta(dt, shape...))
-	}
+	notQuantised(dt, shape)
 	return allocate(dev, dt, shape)
 }
 
+func notQuantised(dt DType, shape Shape) {
+	if dt.Quantized() {
+		Bad("make a tensor of "+dt.String(), "NewQuant or Quantize", Meta(dt, shape...))
+	}
+}
+
 func allocate(dev Device, dt DType, shape Shape) *Tensor {
+	return &Tensor{dev: dev, store: newStorage(dev, buffer(dev, dt, shape)), dt: dt, shape: slices.Clone(shape)}
+}
+
+// buffer returns device memory for a tensor.
+func buffer(dev Device, dt DType, shape Shape) Buffer {
 	if !shape.fits() {
-		panic(&DeviceError{dev.Name(), fmt.Errorf("a tensor of shape %v is larger than memory", shape)})
+		panic(&DeviceError{dev.Name(), fmt.Errorf("a tensor of shape %v is larger than memory", slices.Clone(shape))})
 	}
 	buf, err := dev.Alloc(dt, shape.Elems())
 	if err != nil {
 		panic(&DeviceError{dev.Name(), err})
 	}
-	return &Tensor{dev: dev, store: newStorage(dev, buf), dt: dt, shape: slices.Clone(shape)}
+	return buf
 }
 
 // result allocates an operation's result where its operands live.
@@ -160,9 +169,15 @@ func (t *Tensor) Buffer() (Buffer, int) { return t.store.buf, t.off }
 // IsMeta reports whether the tensor has a shape but no contents.
 func (t *Tensor) IsMeta() bool { return t.store == nil }
 
-// Retain makes the caller one more owner of the tensor's memory.
+// Retain makes the caller, who goes on with the tensor that is returned, one more
+// owner of the tensor's memory.
 func (t *Tensor) Retain() *Tensor {
 	t.store.retain()
+	if t.arena != nil && t.arena.recycle {
+		v := *t
+		v.shape = slices.Clone(t.shape)
+		return &v
+	}
 	return t
 }
 
@@ -175,26 +190,27 @@ func (t *Tensor) Exclusive() bool { return t.store.refs.Load() == 1 }
 // Detached returns the tensor without its arena: the caller has retained it, and
 // results of operations on it will belong to their callers.
 func (t *Tensor) Detached() *Tensor {
-	d := *t
-	d.arena = nil
-	return &d
+	return t.view(nil, t.shape)
 }
 
 // In returns a view of the tensor whose operations' results belong to arena a.
-func (t *Tensor) In(a *Arena) *Tensor {
-	d := *t
-	d.arena = a
-	return &d
+func (t *Tensor) In(a *Arena) *Tensor { return t.view(a, t.shape) }
+
+// view returns a view of t in arena a with other extents.
+func (t *Tensor) view(a *Arena, shape Shape) *Tensor {
+	v := a.object()
+	extents := append(v.shape[:0], shape...)
+	*v = *t
+	v.arena, v.shape = a, extents
+	return v
 }
 
 // Reshape returns a view with other extents and as many elements.
 func (t *Tensor) Reshape(shape ...int) *Tensor {
 	if Shape(shape).Elems() != t.Elems() {
-		panic(&ShapeError{Op: "reshape", Shapes: []Shape{t.shape, shape}, Want: "equal numbers of elements"})
+		panic(&ShapeError{Op: "reshape", Shapes: []Shape{t.shape, slices.Clone(shape)}, Want: "equal numbers of elements"})
 	}
-	v := *t
-	v.shape = slices.Clone(shape)
-	return &v
+	return t.view(t.arena, shape)
 }
 
 // Rows2D returns a view of t as a matrix of Rows() rows.
@@ -210,11 +226,10 @@ func (t *Tensor) Slice(lo, hi int) *Tensor {
 	if len(t.shape) == 0 || lo < 0 || hi < lo || hi > t.shape[0] {
 		panic(&ShapeError{Op: fmt.Sprintf("slice %d:%d", lo, hi), Shapes: []Shape{t.shape}, Want: "a range of the first axis"})
 	}
-	v := *t
-	v.shape = slices.Clone(t.shape)
+	v := t.view(t.arena, t.shape)
 	v.shape[0] = hi - lo
 	v.off += lo * t.shape[1:].Elems()
-	return &v
+	return v
 }
 
 // F32s returns a copy of the elements as float32, whatever the stored type.

@@ -118,7 +118,8 @@ func TestFrequencies(t *testing.T) {
 			t.Errorf("%s: %v", c.About, err)
 			continue
 		}
-		inv, scale := config.RoPE.frequencies(config.HeadDim, c.Length)
+		inv := make([]float32, config.HeadDim/2)
+		scale := config.RoPE.frequencies(inv, c.Length)
 		if math.Abs(float64(scale)-c.Attention) > 1e-7*c.Attention || len(inv) != len(c.Inv) {
 			t.Errorf("%s: attention factor %v, want %v; %d frequencies, want %d", c.About, scale, c.Attention, len(inv), len(c.Inv))
 			continue

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -168,5 +169,41 @@ func TestGenerateErrors(t *testing.T) {
 	m.Norm.Weight.T.F32()[0] = float32(math.NaN())
 	if _, ok := errors.AsType[*nn.NonFiniteError](fail(context.Background(), nn.Request{MaxTokens: 1, Prompt: []int32{1}})); !ok {
 		t.Error("NaN weights: no error")
+	}
+}
+
+// TestGenerateAllocates: a warm token takes nothing from Go's heap, nor memory from
+// the system.
+func TestGenerateAllocates(t *testing.T) {
+	const warm, tokens = 16, 64
+	for _, model := range []string{"llama/gqa-tied", "llama/bias", "families/qwen3"} {
+		for _, threads := range []int{1, 2} {
+			dev := tensor.NewCPU(threads)
+			m := load(t, filepath.Join(testdata, model), "config.json", dev)
+			var before, after runtime.MemStats
+			var mapped, mappedAfter int
+			n := 0
+			for _, err := range nn.Generate(context.Background(), m, dev, nn.Request{Prompt: []int32{1, 2, 3}, MaxTokens: warm + tokens + 1}, nil) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				switch n++; n {
+				case warm:
+					mapped, _, _ = dev.MemoryStats()
+					runtime.ReadMemStats(&before)
+				case warm + tokens:
+					runtime.ReadMemStats(&after)
+					mappedAfter, _, _ = dev.MemoryStats()
+				}
+			}
+			if got := after.Mallocs - before.Mallocs; got >= tokens || n < warm+tokens {
+				t.Errorf("%s, %d threads: %d allocations in %d tokens, %d bytes", model, threads, got, tokens, after.TotalAlloc-before.TotalAlloc)
+			}
+			if mapped != mappedAfter {
+				t.Errorf("%s, %d threads: %d bytes from the system in %d tokens", model, threads, mappedAfter-mapped, tokens)
+			}
+			nn.Release(m)
+			dev.Close()
+		}
 	}
 }

@@ -109,7 +109,7 @@ func (m *Model) Hidden(s *nn.Step, ids []int32) *autograd.Value {
 	m.angles(s)
 	x := m.Embed.Embed(s, ids)
 	for _, b := range m.Block {
-		x = s.Block(x, func(x *autograd.Value) *autograd.Value { return b.forward(s, x) })
+		x = s.Block(x, b)
 	}
 	if s.Cache != nil {
 		s.Cache.Advance(s.T)
@@ -117,7 +117,8 @@ func (m *Model) Hidden(s *nn.Step, ids []int32) *autograd.Value {
 	return m.Norm.Forward(s, x)
 }
 
-func (b *Block) forward(s *nn.Step, x *autograd.Value) *autograd.Value {
+// Forward returns the states after the block.
+func (b *Block) Forward(s *nn.Step, x *autograd.Value) *autograd.Value {
 	x = x.Add(b.Attn.Forward(s, b.AttnNorm.Forward(s, x)))
 	return x.Add(b.MLP.Forward(s, b.MLPNorm.Forward(s, x)))
 }
@@ -157,30 +158,38 @@ func (m *Model) angles(s *nn.Step) {
 	if s.Cache != nil {
 		first = s.Cache.Len()
 	}
-	freq, scale := m.Config.RoPE.frequencies(m.Config.HeadDim, first+s.T)
-	h, rows := len(freq), s.T
+	h, rows := m.Config.HeadDim/2, s.T
 	if s.Starts != nil {
 		rows = len(s.Starts)
 	}
-	end := 0 // of the document that a token is in
-	cos, sin := make([]float32, rows*h), make([]float32, rows*h)
-	for t := range rows {
-		position := first + t%s.T
-		if s.Starts != nil {
-			position -= int(s.Starts[t])
-			if m.Config.RoPE.Type == "dynamic" && t >= end { // angles go by the document's length
-				for end = t + 1; end%s.T != 0 && s.Starts[end] == s.Starts[t]; end++ {
+	var room [128]float32 // enough for all known models
+	freq := room[:min(h, len(room))]
+	if h > len(room) {
+		freq = make([]float32, h)
+	}
+	scale := m.Config.RoPE.frequencies(freq, first+s.T)
+	table := s.Tape.Arena().New(tensor.F32, 2*rows, h)
+	_ = table.Write(func(dst []float32) error {
+		cos, sin := dst[:rows*h], dst[rows*h:]
+		end := 0 // of the document that a token is in
+		for t := range rows {
+			position := first + t%s.T
+			if s.Starts != nil {
+				position -= int(s.Starts[t])
+				if m.Config.RoPE.Type == "dynamic" && t >= end { // angles go by the document's length
+					for end = t + 1; end%s.T != 0 && s.Starts[end] == s.Starts[t]; end++ {
+					}
+					m.Config.RoPE.frequencies(freq, end-t)
 				}
-				freq, _ = m.Config.RoPE.frequencies(m.Config.HeadDim, end-t)
+			}
+			for i, f := range freq {
+				a := float64(float32(position) * f)
+				cos[t*h+i], sin[t*h+i] = float32(math.Cos(a))*scale, float32(math.Sin(a))*scale
 			}
 		}
-		for i, f := range freq {
-			a := float64(float32(position) * f)
-			cos[t*h+i], sin[t*h+i] = float32(math.Cos(a))*scale, float32(math.Sin(a))*scale
-		}
-	}
-	s.Cos = s.Tape.Arena().FromF32(cos, rows, h)
-	s.Sin = s.Tape.Arena().FromF32(sin, rows, h)
+		return nil
+	})
+	s.Cos, s.Sin = table.Slice(0, rows), table.Slice(rows, 2*rows)
 }
 
 // Output returns the layer that makes logits.

@@ -118,12 +118,13 @@ func (r RoPE) check() (bad []string) {
 	return bad
 }
 
-// frequencies returns the angle per position of each pair of a head, in F32 as
-// transformers computes them, and what cosines and sines are multiplied by, for
-// texts of n tokens.
-func (r RoPE) frequencies(headDim, n int) (inv []float32, scale float32) {
-	inv, scale = make([]float32, headDim/2), 1
-	theta, d := r.Theta, float64(headDim)
+// frequencies sets inv to the angle per position of each pair of a head, in F32 as
+// transformers computes them, and returns what cosines and sines are multiplied by,
+// for texts of n tokens.
+func (r RoPE) frequencies(inv []float32, n int) (scale float32) {
+	scale = 1
+	theta, headDim := r.Theta, 2*len(inv)
+	d := float64(headDim)
 	if r.Type == "dynamic" { // NTK-aware: a larger base for longer texts
 		longest := float32(max(float64(n), r.MaxPositions))
 		stretch := float32(float32(r.Factor)*longest)/float32(r.MaxPositions) - float32(r.Factor-1)
@@ -154,7 +155,7 @@ func (r RoPE) frequencies(headDim, n int) (inv []float32, scale float32) {
 		}
 		inv[i] = f
 	}
-	return inv, scale
+	return scale
 }
 
 // llama3 lengthens the waves that are long beside the context that the model was
