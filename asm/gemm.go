@@ -1,26 +1,38 @@
 package asm
 
-// A micro-kernel computes a tile of TileRows x TileCols elements of c in
-// registers. The right side comes in panels of TileCols columns.
-const (
-	TileRows = 6
-	TileCols = 16
-)
+// TileCols is the width of the panels in which the right side comes. A
+// micro-kernel computes a tile of a few rows and 16 columns of c in registers,
+// that of AVX-512 one of 32.
+const TileCols = 16
+
+// TileRows returns the height of the tiles into which m rows are best cut: as even
+// ones as there can be, of up to 14 rows with AVX-512 and up to 6 without.
+func TileRows(m int) int {
+	most := 6
+	if use512 {
+		most = 14
+	}
+	if m <= most {
+		return max(m, 1)
+	}
+	tiles := (m + most - 1) / most
+	return (m + tiles - 1) / tiles
+}
 
 // maxDepth is the longest inner dimension that the micro-kernel runs through at
-// once: a panel of b of that length fills half of a 48 KiB cache, and a call
-// takes about a microsecond.
-const maxDepth = 384
+// once: a panel of b of that length fills half of a 32 KiB cache, and a call
+// takes about two microseconds.
+const maxDepth = 256
 
 // Depth returns the length of the pieces into which Gemm and its users cut the
-// inner dimension k. It is a multiple of 32 or k itself, and depends on k alone,
+// inner dimension k. It is a multiple of 64 or k itself, and depends on k alone,
 // since it decides how an element is summed.
 func Depth(k int) int {
 	pieces := (k + maxDepth - 1) / maxDepth
 	if pieces <= 1 {
 		return k
 	}
-	return ((k+pieces-1)/pieces + 31) &^ 31
+	return ((k+pieces-1)/pieces + 63) &^ 63
 }
 
 // GemmScratch returns the number of floats of scratch that Gemm wants.
@@ -121,7 +133,7 @@ func packPanel(panel, b []float32, brs, bcs, k, n int) {
 		if whole = k &^ (lanes - 1); whole > 0 {
 			for ; j+8 <= n; j += 8 {
 				_ = b[(j+7)*bcs+whole-1]
-				packT8(&panel[j], &b[j*bcs], bcs, whole)
+				packT8(&panel[j], TileCols, &b[j*bcs], bcs, whole)
 			}
 		}
 	}
@@ -136,61 +148,146 @@ func packPanel(panel, b []float32, brs, bcs, k, n int) {
 	}
 }
 
+// PackRows copies a into tiles of h rows, the last one as high as there are rows
+// left:
+//
+//	for i := range m {
+//		rows := min(h, m-i/h*h)
+//		for l := range k {
+//			tiles[i/h*h*k+l*rows+i%h] = a[i*ars+l*acs]
+//		}
+//	}
+//
+// One of ars, acs is 1. tiles has m*k elements.
+func PackRows(tiles, a []float32, ars, acs, m, k, h int) {
+	if k == 0 {
+		return
+	}
+	for i := 0; i < m; i += h {
+		rows := min(h, m-i)
+		packTile(tiles[i*k:][:rows*k], a[i*ars:], ars, acs, rows, k)
+	}
+}
+
+func packTile(tile, a []float32, ars, acs, rows, k int) {
+	_ = a[(rows-1)*ars+(k-1)*acs]
+	from := 0
+	if acs != 1 {
+		if useVec && rows >= 4 && ars == 1 {
+			if use512 {
+				packCopy512(&tile[0], &a[0], acs, k, rows)
+				return
+			}
+			packCopy4(&tile[0], &a[0], acs, k, rows)
+			return
+		}
+	} else if whole := k &^ (lanes - 1); useVec && rows >= 4 && whole > 0 {
+		from = whole
+		if rows >= 8 {
+			packT8(&tile[0], rows, &a[0], ars, whole)
+			packT8(&tile[rows-8], rows, &a[(rows-8)*ars], ars, whole)
+		} else {
+			packT4(&tile[0], rows, &a[0], ars, whole)
+			packT4(&tile[rows-4], rows, &a[(rows-4)*ars], ars, whole)
+		}
+	}
+	for r := range rows {
+		for l := from; l < k; l++ {
+			tile[l*rows+r] = a[r*ars+l*acs]
+		}
+	}
+}
+
 // GemmRows is Gemm with rows of b read where they lie, without packing: bcs is
 // 1, n a multiple of TileCols and k at most Depth(k).
 func GemmRows(c []float32, ldc int, a []float32, ars, acs int, b []float32, brs, m, n, k int, alpha float32, accumulate bool) {
-	if m == 0 {
-		return
-	}
-	for j := 0; j < n; j += TileCols {
-		column(c[j:], ldc, a, ars, acs, b[j:], brs, m, TileCols, k, alpha, accumulate)
-	}
+	x := left{a, ars, acs, TileRows(m), false}
+	x.multiply(c, ldc, b, brs, TileCols, m, n, k, alpha, accumulate)
 }
 
 // GemmPanels is Gemm with b packed by Pack; k is at most Depth(k), one piece of
 // the inner dimension.
 func GemmPanels(c []float32, ldc int, a []float32, ars, acs int, panels []float32, m, n, k int, alpha float32, accumulate bool) {
-	if m == 0 {
-		return
-	}
-	for j := 0; j < n; j += TileCols {
-		column(c[j:], ldc, a, ars, acs, panels[j*k:], TileCols, m, min(TileCols, n-j), k, alpha, accumulate)
-	}
+	x := left{a, ars, acs, TileRows(m), false}
+	x.multiply(c, ldc, panels, TileCols, k*TileCols, m, n, k, alpha, accumulate)
 }
 
-// column computes n up to TileCols columns of c, by a panel with rows brs apart.
-func column(c []float32, ldc int, a []float32, ars, acs int, b []float32, brs, m, n, k int, alpha float32, accumulate bool) {
-	_, _ = a[(m-1)*ars+(k-1)*acs], b[(k-1)*brs+TileCols-1]
-	if n == TileCols {
-		for i := 0; i < m; i += TileRows {
-			tile(min(TileRows, m-i), k, a[i*ars:], ars, acs, b, brs, c[i*ldc:], ldc, alpha, accumulate)
-		}
+// GemmTiles is GemmPanels with a packed by PackRows in tiles of h rows, which are
+// TileRows of some m.
+func GemmTiles(c []float32, ldc int, tiles []float32, h int, panels []float32, m, n, k int, alpha float32, accumulate bool) {
+	x := left{tiles, 1, 0, h, true}
+	x.multiply(c, ldc, panels, TileCols, k*TileCols, m, n, k, alpha, accumulate)
+}
+
+// left is the left side of a product, h rows a tile, as it lies or packed.
+type left struct {
+	a        []float32
+	ars, acs int
+	h        int
+	packed   bool
+}
+
+// tile returns the tile that begins with row i, and its strides.
+func (x *left) tile(i, rows, k int) (a []float32, ars, acs int) {
+	if x.packed {
+		return x.a[i*k:][:rows*k], 1, rows
+	}
+	return x.a[i*x.ars:][:(rows-1)*x.ars+(k-1)*x.acs+1], x.ars, x.acs
+}
+
+// multiply goes through b panel by panel: a panel stays in the L1 cache while the
+// rows of a pass. Rows of a panel are brs apart, panels bps.
+func (x *left) multiply(c []float32, ldc int, b []float32, brs, bps, m, n, k int, alpha float32, accumulate bool) {
+	if m == 0 || n == 0 {
 		return
 	}
-	var t [TileRows * TileCols]float32
-	for i := 0; i < m; i += TileRows {
-		rows := min(TileRows, m-i)
-		if accumulate {
+	width := TileCols
+	if use512 {
+		width = 2 * TileCols
+	}
+	for j := 0; j < n; j += width {
+		nn := min(width, n-j)
+		panels := (nn + TileCols - 1) / TileCols
+		bj := b[j/TileCols*bps:][:(panels-1)*bps+(k-1)*brs+TileCols]
+		if nn == width || use512 {
+			for i := 0; i < m; i += x.h {
+				rows := min(x.h, m-i)
+				a, ars, acs := x.tile(i, rows, k)
+				tile(rows, nn, k, a, ars, acs, bj, brs, bps, c[i*ldc+j:], ldc, alpha, accumulate)
+			}
+			continue
+		}
+		var t [6 * TileCols]float32
+		for i := 0; i < m; i += x.h {
+			rows := min(x.h, m-i)
+			if accumulate {
+				for r := range rows {
+					copy(t[r*TileCols:][:nn], c[(i+r)*ldc+j:])
+				}
+			}
+			a, ars, acs := x.tile(i, rows, k)
+			tile(rows, width, k, a, ars, acs, bj, brs, bps, t[:], TileCols, alpha, accumulate)
 			for r := range rows {
-				copy(t[r*TileCols:][:n], c[(i+r)*ldc:])
+				copy(c[(i+r)*ldc+j:][:nn], t[r*TileCols:])
 			}
 		}
-		tile(rows, k, a[i*ars:], ars, acs, b, brs, t[:], TileCols, alpha, accumulate)
-		for r := range rows {
-			copy(c[(i+r)*ldc:][:n], t[r*TileCols:])
-		}
 	}
 }
 
-// tile computes up to TileRows x TileCols elements:
+// tile computes up to TileRows rows of n columns, 16 or with AVX-512 up to 32:
 //
-//	c[i*ldc+j] = alpha * Σ_l a[i*ars+l*acs] * b[l*brs+j] (+ c[i*ldc+j])
+//	c[i*ldc+j] = alpha * Σ_l a[i*ars+l*acs] * b[j/16*bps+l*brs+j%16] (+ c[i*ldc+j])
 //
-// The callers have checked a and b against their bounds.
-func tile(rows, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, alpha float32, accumulate bool) {
-	_ = c[(rows-1)*ldc+TileCols-1]
+// The caller has checked a and b against their bounds.
+func tile(rows, n, k int, a []float32, ars, acs int, b []float32, brs, bps int, c []float32, ldc int, alpha float32, accumulate bool) {
+	_ = c[(rows-1)*ldc+n-1]
 	if !useVec {
 		tileGo(rows, k, a, ars, acs, b, brs, c, ldc, alpha, accumulate)
+		return
+	}
+	if use512 {
+		vectors := (n - 1) / TileCols
+		gemm512(vectors*rows512+rows-1, k, &a[0], ars, acs, &b[0], brs, bps, &c[0], ldc, alpha, uint32(1)<<(n-vectors*TileCols)-1, accumulate)
 		return
 	}
 	switch rows {

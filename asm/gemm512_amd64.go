@@ -2,6 +2,25 @@
 
 package asm
 
+// rows512 is the number of rows of gemm512's largest tile.
+const rows512 = 14
+
+// gemm512 computes a tile of up to 14 rows and one or two vectors of columns, of
+// the last of which mask tells the columns that there are; tile is rows-1, or
+// rows512 more with two vectors:
+//
+//	c[i*ldc+j] = alpha * Σ_l a[i*ars+l*acs] * b[j/16*bps+l*brs+j%16] (+ c[i*ldc+j])
+//
+//go:noescape
+func gemm512(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool)
+
+// packCopy512 copies n up to 16 columns:
+//
+//	dst[l*n+i] = src[l*ld+i]
+//
+//go:noescape
+func packCopy512(dst, src *float32, ld, k, n int)
+
 // fmaLoop512 is the loop of FMALoop.
 //
 //go:noescape

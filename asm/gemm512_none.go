@@ -2,5 +2,11 @@
 
 package asm
 
+const rows512 = 14
+
 // Never called: use512 is a constant false.
-func fmaLoop512(int) { panic(use512) }
+func gemm512(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool) {
+	panic(use512)
+}
+func packCopy512(dst, src *float32, ld, k, n int) { panic(use512) }
+func fmaLoop512(int)                              { panic(use512) }

@@ -84,11 +84,88 @@ func TestPack(t *testing.T) {
 	})
 }
 
+func TestPackRows(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(15, 16))
+		for _, k := range []int{1, 4, 8, 9, 17, 40} {
+			for m := 1; m <= 30; m++ {
+				for _, transposed := range []bool{false, true} {
+					ars, acs := k+1, 1
+					if transposed {
+						ars, acs = 1, m+1
+					}
+					a := guarded(t, (m-1)*ars+(k-1)*acs+1, m%2 == 0)
+					normal(r, a)
+					tiles := guarded(t, m*k, m%2 != 0)
+					normal(r, tiles)
+					h := TileRows(m)
+					PackRows(tiles, a, ars, acs, m, k, h)
+					for i := range m {
+						for l := range k {
+							rows := min(h, m-i/h*h)
+							if got, want := tiles[i/h*h*k+l*rows+i%h], a[i*ars+l*acs]; got != want {
+								t.Fatalf("m %d k %d transposed %v: (%d, %d) is %v, want %v", m, k, transposed, i, l, got, want)
+							}
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// A packed left side gives the bits of one that is read where it lies, for every
+// height of a tile and every number of columns.
+func TestGemmTiles(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(17, 18))
+		for m := 1; m <= 31; m++ {
+			for _, n := range []int{1, 15, 16, 17, 31, 32, 33, 70} {
+				k := 1 + (3*m+n)%37
+				a, b := guarded(t, m*k, true), guarded(t, n*k, true)
+				normal(r, a)
+				normal(r, b)
+				ldc := n + m%3
+				c, want := guarded(t, (m-1)*ldc+n, true), make([]float32, (m-1)*ldc+n)
+				normal(r, c)
+				copy(want, c)
+				panels, tiles := guarded(t, PanelsLen(k, n), true), guarded(t, m*k, true)
+				Pack(panels, b, n, 1, k, n)
+				h := TileRows(m)
+				PackRows(tiles, a, k, 1, m, k, h)
+				GemmTiles(c, ldc, tiles, h, panels, m, n, k, 0.7, n%2 == 0)
+				Gemm(want, ldc, a, k, 1, b, n, 1, m, n, k, 0.7, n%2 == 0, make([]float32, GemmScratch()))
+				for i := range c {
+					if c[i] != want[i] {
+						t.Fatalf("m %d n %d k %d: element %d is %v, want %v", m, n, k, i, c[i], want[i])
+					}
+				}
+			}
+		}
+	})
+}
+
+// The heights of tiles are as even as they can be with the fewest tiles.
+func TestTileRows(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		most := 6
+		if use512 {
+			most = 14
+		}
+		for m := 1; m < 300; m++ {
+			tiles := (m + most - 1) / most
+			if h := TileRows(m); h > most || tiles*h < m || (tiles*(h-1) >= m) {
+				t.Fatalf("TileRows(%d) = %d", m, h)
+			}
+		}
+	})
+}
+
 // The pieces of the inner dimension are whole blocks of every stored type.
 func TestDepth(t *testing.T) {
 	for k := 1; k < 5000; k++ {
 		d := Depth(k)
-		if d > k || d > maxDepth || d < k && d%32 != 0 {
+		if d > k || d > maxDepth || d < k && d%64 != 0 {
 			t.Fatalf("Depth(%d) = %d", k, d)
 		}
 	}

@@ -59,15 +59,17 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"RowDots", "dots4x1 dots1x1", "", "dots4x1 dots1x1"},
 	{"RowDotsMulti", "dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3", "", "dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3"},
 	{"Pack", "packT8 packRows4 packRows1", "", "packT8 packRows4 packRows1"},
-	{"Gemm", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
-	{"GemmPanels", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
-	{"GemmRows", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
+	{"PackRows", "packT8 packT4 packCopy4", "packCopy512", "packT8 packT4 packCopy4"},
+	{"Gemm", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm512", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
+	{"GemmPanels", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm512", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
+	{"GemmTiles", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm512", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
+	{"GemmRows", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm512", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
 	{"ReadStreams", "readVec", "", "readVec"},
 	{"FMALoop", "fmaLoop", "fmaLoop512", "fmaLoop"},
 }
 
 // notKernels are the exported functions that compute sizes and names.
-var notKernels = []string{"Tier", "Tiers", "Depth", "GemmScratch", "PanelsLen", "NewCodebook"}
+var notKernels = []string{"Tier", "Tiers", "Depth", "TileRows", "GemmScratch", "PanelsLen", "NewCodebook"}
 
 func TestKernelTable(t *testing.T) {
 	rows := map[string]bool{}

@@ -304,12 +304,22 @@ func dots1x2(dst *float32, ldd int, w *float32, ld int, x *float32, ldx, k int)
 //go:noescape
 func dots1x3(dst *float32, ldd int, w *float32, ld int, x *float32, ldx, k int)
 
-// packT8 transposes 8 rows into half a panel; k is a multiple of lanes:
+// packT8 and packT4 transpose 8 and 4 rows; k is a multiple of lanes:
 //
-//	dst[l*16+i] = src[i*ld+l]
+//	dst[l*ldd+i] = src[i*ld+l]
 //
 //go:noescape
-func packT8(dst, src *float32, ld, k int)
+func packT8(dst *float32, ldd int, src *float32, ld, k int)
+
+//go:noescape
+func packT4(dst *float32, ldd int, src *float32, ld, k int)
+
+// packCopy4 copies n columns, 4 to 8 of them:
+//
+//	dst[l*n+i] = src[l*ld+i]
+//
+//go:noescape
+func packCopy4(dst, src *float32, ld, k, n int)
 
 // packRows4 copies rows of 4 panels, the panels being k*16 elements apart, and
 // packRows1 those of one:

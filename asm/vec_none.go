@@ -67,6 +67,8 @@ func dots1x3(dst *float32, ldd int, w *float32, ld int, x *float32, ldx, k int) 
 func packRows4(dst, src *float32, ld, k int)                                    { panic(useVec) }
 func packRows1(dst, src *float32, ld, k int)                                    { panic(useVec) }
 func fmaLoop(int)                                                               { panic(useVec) }
-func packT8(dst, src *float32, ld, k int)                                       { panic(useVec) }
+func packCopy4(dst, src *float32, ld, k, n int)                                 { panic(useVec) }
+func packT8(dst *float32, ldd int, src *float32, ld, k int)                     { panic(useVec) }
+func packT4(dst *float32, ldd int, src *float32, ld, k int)                     { panic(useVec) }
 func readVec(*float32, int, int)                                                { panic(useVec) }
 func decodeNF4Vec(*float32, *byte, *float32, int, int, *Codebook)               { panic(useVec) }

@@ -10,11 +10,15 @@ import (
 // pieces of the inner dimension come from runPacked's depth, that is from the
 // shape and the types.
 const (
-	gemmRows   = 96   // rows of c in a task: whole tiles, whole blocks of 32
-	gemmCols   = 2048 // columns of b that are packed at once: whole blocks of every type
-	packCols   = 64   // columns of b in a packing task: whole panels, whole blocks of 32
-	directRows = 24   // up to here, rows of b are read where they lie: packing costs more
-	skinnyRows = 8    // up to here, rows of a transposed b are streamed, not packed
+	gemmRows   = 112     // rows of c in a task, about
+	gemmCols   = 2048    // columns of b that are packed at once: whole blocks of every type
+	groupCols  = 64      // columns of c in a task at least, if there are as many
+	packFloats = 1 << 20 // of a and of b that are packed at once, about
+	packCols   = 64      // columns of b in a packing task: whole panels, whole blocks of 32
+	packRows   = 32      // rows of a in a packing task, about
+	directRows = 24      // up to here, rows of b are read where they lie: packing costs more
+	thinCols   = 64      // up to here, rows of a are read where they lie
+	skinnyRows = 8       // up to here, rows of a transposed b are streamed, not packed
 	serialWork = 1 << 17
 	decodeLen  = 16 << 10 // floats that a skinny task decodes at a time
 
@@ -23,10 +27,10 @@ const (
 )
 
 // gemm computes c = alpha·a·b (+ c) for a [m, k], b [k, n] and a row-major c
-// with rows ldc apart. The result is the same for every number of workers. b is
-// packed once into panels that all workers share; a stored type other than F32
-// is decoded on the way. With few rows and a transposed b (the product of a
-// decoded token), b is read once, row by row.
+// with rows ldc apart. The result is the same for every number of workers. Both
+// are packed once, b into panels and a into tiles, which all workers share; a
+// stored type other than F32 is decoded on the way. With few rows and a transposed
+// b (the product of a decoded token), b is read once, row by row.
 func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha float32, accumulate bool) {
 	if m == 0 || n == 0 {
 		return
@@ -46,7 +50,8 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 	if m <= skinnyRows && b.rs == 1 && b.cs != 1 && a.dt == F32 {
 		g.runSkinny(w)
 	} else {
-		g.direct = m <= directRows && b.dt == F32 && b.cs == 1
+		g.direct = m <= directRows && a.dt == F32 && b.dt == F32 && b.cs == 1
+		g.tiled = a.dt != F32 || !g.direct && n > thinCols
 		g.runPacked(w)
 	}
 	g.c, g.a, g.b = nil, matrix{}, matrix{}
@@ -63,13 +68,20 @@ type gemmCall struct {
 	accumulate bool
 	serial     bool
 	direct     bool // b is not packed
+	tiled      bool // a is packed
 
-	// The piece in progress: columns j0 to j0+nn, inner indices l0 to l0+kk.
-	j0, nn, l0, kk int
-	groups, width  int // column groups of a task grid and their columns
-	rows, cols     int // of a task: gemmRows and packCols, or more for long blocks
+	depth, height int // of the pieces of the inner dimension, of the tiles of a
 
-	panels []float32   // nn columns of b, packed
+	// What is in progress: columns j0 to j0+nn, inner indices l0 to l0+ll, which
+	// are several pieces, and rows i0 to i0+mm.
+	j0, nn, l0, ll, i0, mm int
+	rowBlocks, rows        int // row blocks of the task grid and their rows
+	width                  int // columns of a task
+	bTasks, aTasks         int // packing tasks a piece
+	bCols, aRows           int // of a packing task: packCols and packRows, or more for long blocks
+
+	panels []float32   // of b, packed: piece after piece
+	tiles  []float32   // of a, packed: piece after piece
 	local  [][]float32 // of each worker: decoded or packed blocks
 	edge   [][]float32 // of each worker: the last panel where b is not packed
 	x      []float32   // skinny: a with its rows contiguous
@@ -134,91 +146,139 @@ func whole(n, x, y int) int {
 	return ceil(n, lcm) * lcm
 }
 
-// runPacked multiplies piece by piece: packing tasks, then a grid of tasks over
-// rows and groups of columns.
+// runPacked multiplies part by part: packing tasks, then a grid of tasks over rows
+// and groups of columns.
 func (g *gemmCall) runPacked(w *Workers) {
-	depth := asm.Depth(g.k)
-	if block := max(g.a.block(), g.b.block()); block > 32 {
-		depth = max(1, depth/block) * block
+	g.depth, g.height = asm.Depth(g.k), asm.TileRows(g.m)
+	if block := max(g.a.block(), g.b.block()); block > 64 {
+		g.depth = max(1, g.depth/block) * block
 	}
 	// A block is decoded whole, so tasks that cut stored rows cut between blocks.
-	g.rows, g.cols = gemmRows, packCols
-	if g.a.cs != 1 {
-		g.rows = whole(gemmRows, asm.TileRows, g.a.block())
-	}
+	g.bCols, g.aRows = packCols, ceil(packRows, g.height)*g.height
 	if g.b.cs == 1 {
-		g.cols = whole(packCols, asm.TileCols, g.b.block())
+		g.bCols = whole(packCols, asm.TileCols, g.b.block())
 	}
+	if block := g.a.block(); g.a.cs != 1 && block > 1 {
+		g.height = 4
+		g.aRows = block
+	}
+	cols := min(g.n, gemmCols)
+	inner := min(g.k, max(1, packFloats/(cols*g.depth))*g.depth)
+	rows := min(g.m, ceil(packFloats/inner, g.aRows)*g.aRows)
 	if !g.direct {
-		g.panels = floats(&g.panels, asm.PanelsLen(depth, min(g.n, gemmCols)))
+		g.panels = floats(&g.panels, asm.PanelsLen(inner, cols))
 	}
-	rowBlocks := ceil(g.m, g.rows)
-	for g.j0 = 0; g.j0 < g.n; g.j0 += gemmCols {
-		g.nn = min(gemmCols, g.n-g.j0)
-		// Enough tasks that the last one does not keep the others waiting.
-		g.groups = min(ceil(g.nn, 4*asm.TileCols), ceil(12*w.n, rowBlocks))
-		g.width = ceil(ceil(g.nn, g.groups), asm.TileCols) * asm.TileCols
-		g.groups = ceil(g.nn, g.width)
-		for g.l0 = 0; g.l0 < g.k; g.l0 += depth {
-			g.kk = min(depth, g.k-g.l0)
-			if !g.direct {
-				g.run(w, ceil(g.nn, g.cols), g.pack)
+	if g.tiled {
+		g.tiles = floats(&g.tiles, inner*rows)
+	}
+	for g.j0 = 0; g.j0 < g.n; g.j0 += cols {
+		g.nn = min(cols, g.n-g.j0)
+		for g.l0 = 0; g.l0 < g.k; g.l0 += inner {
+			g.ll = min(inner, g.k-g.l0)
+			for g.i0 = 0; g.i0 < g.m; g.i0 += rows {
+				g.mm = min(rows, g.m-g.i0)
+				g.bTasks, g.aTasks = 0, 0
+				if !g.direct && g.i0 == 0 {
+					g.bTasks = ceil(g.nn, g.bCols)
+				}
+				if g.tiled {
+					g.aTasks = ceil(g.mm, g.aRows)
+				}
+				g.run(w, ceil(g.ll, g.depth)*(g.bTasks+g.aTasks), g.pack)
+				g.run(w, g.grid(w.n), g.multiply)
 			}
-			g.run(w, rowBlocks*g.groups, g.multiply)
 		}
 	}
 }
 
-// packTask packs columns j to j+cols of the piece.
+// grid cuts the part in progress into enough tasks that the last one does not keep
+// the others waiting, and returns their number.
+func (g *gemmCall) grid(threads int) int {
+	want := 12 * threads
+	groups := ceil(g.nn, groupCols)
+	g.rowBlocks = max(ceil(g.mm, gemmRows), min(ceil(want, groups), ceil(g.mm, g.height)))
+	g.rows = ceil(ceil(g.mm, g.rowBlocks), g.height) * g.height
+	g.rowBlocks = ceil(g.mm, g.rows)
+	groups = min(groups, ceil(want, g.rowBlocks))
+	g.width = ceil(ceil(g.nn, groups), 2*asm.TileCols) * 2 * asm.TileCols
+	return g.rowBlocks * ceil(g.nn, g.width)
+}
+
+// packTask packs some columns of b or some rows of a, of one piece.
 func (g *gemmCall) packTask(task, worker int) {
-	j := task * g.cols
-	nn, kk := min(g.cols, g.nn-j), g.kk
-	b, panels := &g.b, g.panels[j*kk:][:asm.PanelsLen(kk, nn)]
+	l := task / (g.bTasks + g.aTasks) * g.depth
+	kk := min(g.depth, g.ll-l)
+	task %= g.bTasks + g.aTasks
+	if task < g.bTasks {
+		g.packColumns(task*g.bCols, l, kk, worker)
+	} else {
+		g.packRows((task-g.bTasks)*g.aRows, l, kk, worker)
+	}
+}
+
+func (g *gemmCall) packColumns(j, l, kk, worker int) {
+	nn := min(g.bCols, g.nn-j)
+	b, panels := &g.b, g.panels[asm.PanelsLen(l, g.nn)+j*kk:][:asm.PanelsLen(kk, nn)]
 	switch {
 	case b.dt == F32:
-		asm.Pack(panels, b.f32[g.l0*b.rs+(g.j0+j)*b.cs:], b.rs, b.cs, kk, nn)
+		asm.Pack(panels, b.f32[(g.l0+l)*b.rs+(g.j0+j)*b.cs:], b.rs, b.cs, kk, nn)
 	case b.cs == 1:
 		buf := floats(&g.local[worker], kk*nn)
-		b.decode(buf, g.l0, kk, g.j0+j, nn)
+		b.decode(buf, g.l0+l, kk, g.j0+j, nn)
 		asm.Pack(panels, buf, nn, 1, kk, nn)
 	default: // a panel at a time: the decoded rows stay in the L1 cache
 		buf := floats(&g.local[worker], kk*asm.TileCols)
 		for i := 0; i < nn; i += asm.TileCols {
 			cols := min(asm.TileCols, nn-i)
-			b.decode(buf, g.j0+j+i, cols, g.l0, kk)
+			b.decode(buf, g.j0+j+i, cols, g.l0+l, kk)
 			asm.Pack(panels[i*kk:], buf, 1, kk, kk, cols)
 		}
 	}
 }
 
-// multiplyTask multiplies a block of rows with a group of packed columns.
-func (g *gemmCall) multiplyTask(task, worker int) {
-	i, j := task/g.groups*g.rows, task%g.groups*g.width
-	mm, nn, kk := min(g.rows, g.m-i), min(g.width, g.nn-j), g.kk
-	a := &g.a
-	rows, rs, cs := a.f32, a.rs, a.cs
-	switch {
-	case a.dt == F32:
-		rows = rows[i*rs+g.l0*cs:]
-	case cs == 1:
-		rows, rs = floats(&g.local[worker], mm*kk), kk
-		a.decode(rows, i, mm, g.l0, kk)
-	default:
-		rows, cs = floats(&g.local[worker], mm*kk), mm
-		a.decode(rows, g.l0, kk, i, mm)
-	}
-	c, add := g.c[i*g.ldc+g.j0+j:], g.accumulate || g.l0 > 0
-	if !g.direct {
-		asm.GemmPanels(c, g.ldc, rows, rs, cs, g.panels[j*kk:], mm, nn, kk, g.alpha, add)
+func (g *gemmCall) packRows(i, l, kk, worker int) {
+	mm := min(g.aRows, g.mm-i)
+	a, tiles := &g.a, g.tiles[l*g.mm+i*kk:][:mm*kk]
+	if a.dt == F32 {
+		asm.PackRows(tiles, a.f32[(g.i0+i)*a.rs+(g.l0+l)*a.cs:], a.rs, a.cs, mm, kk, g.height)
 		return
 	}
-	b := g.b.f32[g.l0*g.b.rs+g.j0+j:]
-	whole := nn &^ (asm.TileCols - 1)
-	asm.GemmRows(c, g.ldc, rows, rs, cs, b, g.b.rs, mm, whole, kk, g.alpha, add)
-	if rest := nn - whole; rest > 0 {
-		panel := floats(&g.edge[worker], kk*asm.TileCols)
-		asm.Pack(panel, b[whole:], g.b.rs, 1, kk, rest)
-		asm.GemmPanels(c[whole:], g.ldc, rows, rs, cs, panel, mm, rest, kk, g.alpha, add)
+	buf := floats(&g.local[worker], mm*kk)
+	if a.cs == 1 {
+		a.decode(buf, g.i0+i, mm, g.l0+l, kk)
+		asm.PackRows(tiles, buf, kk, 1, mm, kk, g.height)
+	} else {
+		a.decode(buf, g.l0+l, kk, g.i0+i, mm)
+		asm.PackRows(tiles, buf, 1, mm, mm, kk, g.height)
+	}
+}
+
+// multiplyTask multiplies a block of rows with a group of columns, piece by piece.
+func (g *gemmCall) multiplyTask(task, worker int) {
+	i, j := task%g.rowBlocks*g.rows, task/g.rowBlocks*g.width
+	mm, nn := min(g.rows, g.mm-i), min(g.width, g.nn-j)
+	c := g.c[(g.i0+i)*g.ldc+g.j0+j:]
+	for l := 0; l < g.ll; l += g.depth {
+		kk := min(g.depth, g.ll-l)
+		add := g.accumulate || g.l0+l > 0
+		if g.tiled {
+			asm.GemmTiles(c, g.ldc, g.tiles[l*g.mm+i*kk:], g.height, g.panels[asm.PanelsLen(l, g.nn)+j*kk:], mm, nn, kk, g.alpha, add)
+			continue
+		}
+		a := &g.a
+		rows := a.f32[(g.i0+i)*a.rs+(g.l0+l)*a.cs:]
+		if !g.direct {
+			asm.GemmPanels(c, g.ldc, rows, a.rs, a.cs, g.panels[asm.PanelsLen(l, g.nn)+j*kk:], mm, nn, kk, g.alpha, add)
+			continue
+		}
+		b := g.b.f32[(g.l0+l)*g.b.rs+g.j0+j:]
+		whole := nn &^ (asm.TileCols - 1)
+		asm.GemmRows(c, g.ldc, rows, a.rs, a.cs, b, g.b.rs, mm, whole, kk, g.alpha, add)
+		if rest := nn - whole; rest > 0 {
+			panel := floats(&g.edge[worker], kk*asm.TileCols)
+			asm.Pack(panel, b[whole:], g.b.rs, 1, kk, rest)
+			asm.GemmPanels(c[whole:], g.ldc, rows, a.rs, a.cs, panel, mm, rest, kk, g.alpha, add)
+		}
 	}
 }
 

@@ -11,13 +11,20 @@ import (
 
 // BenchmarkGemm names a case as op/type of b/shape/threads: matmul is a·b,
 // matmulT is a·bᵀ with b stored [n, k], matmulTA is aᵀ·b with a stored [k, m].
-// The tier that runs is a part of the name, since machines differ.
 func BenchmarkGemm(b *testing.B) {
+	fmt.Println("tier:", asm.Tier()) // benchstat's way to tell what differs between runs
 	type shape struct{ m, n, k int }
-	train := []shape{{512, 1536, 576}, {512, 576, 1536}, {512, 576, 576}, {512, 192, 576}, {512, 49152, 576}}
-	skinny := []shape{{1, 4096, 4096}, {4, 4096, 4096}, {8, 4096, 4096}, {16, 4096, 4096}, {1, 576, 576}}
-	rank := []shape{{512, 16, 576}, {512, 576, 16}, {512, 8, 576}, {512, 576, 8}}
-	squares := []shape{{64, 64, 64}, {256, 256, 256}, {512, 512, 512}, {1024, 1024, 1024}, {2048, 2048, 2048}}
+	squares := []shape{{64, 64, 64}, {128, 128, 128}, {256, 256, 256}, {512, 512, 512}, {1024, 1024, 1024}, {2048, 2048, 2048}, {4096, 4096, 4096}}
+	train := []shape{{512, 1536, 576}, {512, 576, 1536}, {512, 576, 576}, {512, 192, 576}, {128, 1536, 576}, {512, 49152, 576}}
+	rows := []shape{{1, 4096, 4096}, {2, 4096, 4096}, {4, 4096, 4096}, {8, 4096, 4096}, {16, 4096, 4096}, {64, 4096, 4096}, {128, 4096, 4096}, {512, 4096, 4096},
+		{1, 11008, 4096}, {16, 11008, 4096}, {128, 11008, 4096}, {512, 11008, 4096}, {1, 576, 576}}
+	var down, up, left, right []shape // thin: x·Aᵀ, u·A and h·Bᵀ, uᵀ·x, dzᵀ·h
+	for _, r := range []int{8, 16, 64} {
+		down = append(down, shape{512, r, 576}, shape{512, r, 1536})
+		up = append(up, shape{512, 576, r}, shape{512, 1536, r})
+		left = append(left, shape{r, 576, 512}, shape{r, 1536, 512})
+		right = append(right, shape{576, r, 512}, shape{1536, r, 512})
+	}
 	for _, group := range []struct {
 		op     string
 		types  []DType
@@ -25,16 +32,18 @@ func BenchmarkGemm(b *testing.B) {
 	}{
 		{"matmul", []DType{F32}, squares},
 		{"matmul", []DType{F32}, []shape{{512, 576, 1536}, {512, 576, 49152}}},
-		{"matmulT", []DType{F32}, append(train, rank...)},
+		{"matmul", []DType{F32}, up},
+		{"matmulT", []DType{F32}, train},
+		{"matmulT", []DType{F32}, append(down, up...)},
+		{"matmulT", []DType{F32, BF16, Q4_0}, rows},
 		{"matmulT", []DType{BF16, Q8_0, Q4_0}, train[:1]},
-		{"matmulTA", []DType{F32}, []shape{{1536, 576, 512}, {16, 576, 512}, {576, 16, 512}}},
-		{"matmulT", []DType{F32, BF16, Q4_0}, skinny},
+		{"matmulTA", []DType{F32}, []shape{{1536, 576, 512}}},
+		{"matmulTA", []DType{F32}, append(left, right...)},
 	} {
 		for _, dt := range group.types {
 			for _, s := range group.shapes {
 				for _, threads := range []int{1, 2} {
-					name := fmt.Sprintf("%s/%s/m=%d/n=%d/k=%d/threads=%d/%s", group.op, strings.ToLower(dt.String()), s.m, s.n, s.k, threads, asm.Tier())
-					b.Run(name, func(b *testing.B) {
+					b.Run(fmt.Sprintf("%s/%s/m=%d/n=%d/k=%d/threads=%d", group.op, strings.ToLower(dt.String()), s.m, s.n, s.k, threads), func(b *testing.B) {
 						r := rand.New(rand.NewPCG(1, 1))
 						x, _ := operand(r, F32, s.m, s.k, group.op == "matmulTA")
 						y, _ := operand(r, dt, s.k, s.n, group.op == "matmulT")
@@ -44,10 +53,15 @@ func BenchmarkGemm(b *testing.B) {
 						for b.Loop() {
 							gemm(w, c, s.n, x, y, s.m, s.n, s.k, 1, false)
 						}
-						b.ReportMetric(2*float64(s.m)*float64(s.n)*float64(s.k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+						report(b, s.m, s.n, s.k)
 					})
 				}
 			}
 		}
 	}
+}
+
+// report adds the rate of a product.
+func report(b *testing.B, m, n, k int) {
+	b.ReportMetric(2*float64(m)*float64(n)*float64(k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 }

@@ -54,12 +54,22 @@ func dots1x2(dst *float32, ldd int, w *float32, ld int, x *float32, ldx, k int)
 //go:noescape
 func dots1x3(dst *float32, ldd int, w *float32, ld int, x *float32, ldx, k int)
 
-// packT8 transposes 8 rows into half a panel; k is a multiple of lanes:
+// packT8 and packT4 transpose 8 and 4 rows; k is a multiple of lanes:
 //
-//	dst[l*16+i] = src[i*ld+l]
+//	dst[l*ldd+i] = src[i*ld+l]
 //
 //go:noescape
-func packT8(dst, src *float32, ld, k int)
+func packT8(dst *float32, ldd int, src *float32, ld, k int)
+
+//go:noescape
+func packT4(dst *float32, ldd int, src *float32, ld, k int)
+
+// packCopy4 copies n columns, 4 to 8 of them:
+//
+//	dst[l*n+i] = src[l*ld+i]
+//
+//go:noescape
+func packCopy4(dst, src *float32, ld, k, n int)
 
 // packRows4 copies rows of 4 panels, the panels being k*16 elements apart, and
 // packRows1 those of one:
@@ -90,7 +100,10 @@ var matrixStubs = func() string {
 	}
 	out.WriteString("func packRows4(dst, src *float32, ld, k int) { panic(useVec) }\nfunc packRows1(dst, src *float32, ld, k int) { panic(useVec) }\n")
 	out.WriteString("func fmaLoop(int) { panic(useVec) }\n")
-	out.WriteString("func packT8(dst, src *float32, ld, k int) { panic(useVec) }\n")
+	out.WriteString("func packCopy4(dst, src *float32, ld, k, n int) { panic(useVec) }\n")
+	for _, n := range []int{8, 4} {
+		fmt.Fprintf(&out, "func packT%d(dst *float32, ldd int, src *float32, ld, k int) { panic(useVec) }\n", n)
+	}
 	return out.String()
 }()
 
@@ -113,20 +126,25 @@ func (l *listing) text(name string, frame int, body func(p func(string, ...any))
 // gemms are the kernels of matrix products.
 func gemms(arm bool) string {
 	var l listing
-	gemm, pack, packRows := gemmAMD64, packAMD64, packRowsAMD64
+	gemm, pack, packRows, packCopy := gemmAMD64, packAMD64, packRowsAMD64, packCopyAMD64
 	if arm {
-		gemm, pack, packRows = gemmARM64, packARM64, packRowsARM64
+		gemm, pack, packRows, packCopy = gemmARM64, packARM64, packRowsARM64, packCopyARM64
 	}
 	for r := 1; r <= 6; r++ {
 		l.text(fmt.Sprintf("gemm%d", r), 69, func(p func(string, ...any)) { gemm(p, r) })
 	}
-	l.text("packT8", 32, pack)
+	for _, n := range []int{8, 4} {
+		l.text(fmt.Sprintf("packT%d", n), 40, func(p func(string, ...any)) { pack(p, n) })
+	}
+	l.text("packCopy4", 40, packCopy)
 	for _, panels := range []int{4, 1} {
 		l.text(fmt.Sprintf("packRows%d", panels), 32, func(p func(string, ...any)) { packRows(p, panels) })
 	}
 	l.text("fmaLoop", 8, fmaLoop(arm, "Y", 12))
 	if !arm {
 		l.text("fmaLoop512", 8, fmaLoop(arm, "Z", 24))
+		l.text("packCopy512", 40, packCopy512)
+		gemm512(&l, "gemm512", multiplyF32)
 	}
 	return l.String()
 }

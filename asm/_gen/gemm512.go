@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The tile of AVX-512 is up to 14 rows of two vectors in Z4..Z31; Z0 and Z1 hold
+// a row of b, Z2 and Z3 elements of a.
+const rows512 = 14
+
+// gemm512 writes the micro-kernels of a type, one a tile of r rows and v vectors,
+// and the entry that jumps to the one that is asked for.
+func gemm512(l *listing, name string, multiply func(p func(string, ...any), b, a, c int)) {
+	const frame = 89
+	for v := 1; v <= 2; v++ {
+		for r := 1; r <= rows512; r++ {
+			fmt.Fprintf(l, "TEXT %s_%dx%d<>(SB), NOSPLIT, $0-%d\n", name, r, v, frame)
+			tile512(func(format string, args ...any) {
+				if !strings.HasSuffix(format, ":") {
+					format = "\t" + format
+				}
+				fmt.Fprintf(l, format+"\n", args...)
+			}, r, v, multiply)
+			l.WriteString("\n")
+			fmt.Fprintf(l, "DATA %sTiles<>+%d(SB)/8, $%s_%dx%d<>(SB)\n\n", name, 8*((v-1)*rows512+r-1), name, r, v)
+		}
+	}
+	fmt.Fprintf(l, "GLOBL %sTiles<>(SB), RODATA, $%d\n\n", name, 2*rows512*8)
+	l.text(name, frame, func(p func(string, ...any)) {
+		p("MOVQ tile+0(FP), AX")
+		p("LEAQ %sTiles<>(SB), BX", name)
+		p("MOVQ (BX)(AX*8), AX")
+		p("JMP AX")
+	})
+}
+
+func multiplyF32(p func(string, ...any), b, a, c int) { p("VFMADD231PS Z%d, Z%d, Z%d", b, a, c) }
+
+func tile512(p func(string, ...any), rows, vectors int, multiply func(p func(string, ...any), b, a, c int)) {
+	p("MOVQ k+8(FP), R11")
+	p("MOVQ a+16(FP), AX")
+	p("MOVQ ars+24(FP), BX")
+	p("MOVQ acs+32(FP), CX")
+	p("MOVQ b+40(FP), SI")
+	p("MOVQ brs+48(FP), DI")
+	p("MOVQ bps+56(FP), R10")
+	p("MOVQ c+64(FP), R8")
+	p("MOVQ ldc+72(FP), R9")
+	for _, r := range []string{"BX", "CX", "DI", "R9", "R10"} {
+		p("SHLQ $2, %s", r)
+	}
+	acc := func(r, v int) int { return 4 + vectors*r + v }
+	p("MOVQ R8, DX")
+	for r := range rows {
+		for v := range vectors {
+			p("PREFETCHT0 %d(DX)", 64*v)
+			p("VPXORD Z%d, Z%d, Z%d", acc(r, v), acc(r, v), acc(r, v))
+		}
+		if r < rows-1 {
+			p("ADDQ R9, DX")
+		}
+	}
+	p("LEAQ (BX)(BX*2), R12")
+	p("LEAQ (BX)(BX*4), R13")
+	p("LEAQ (R12)(R12*1), DX")
+	p("ADDQ BX, DX")
+	p("ADDQ AX, DX")
+	seven := []string{"(%s)", "(%s)(BX*1)", "(%s)(BX*2)", "(%s)(R12*1)", "(%s)(BX*4)", "(%s)(R13*1)", "(%s)(R12*2)"}
+	step := func() {
+		p("VMOVUPS (SI), Z0")
+		if vectors == 2 {
+			p("VMOVUPS (SI)(R10*1), Z1")
+		}
+		for r := range rows {
+			base := "AX"
+			if r >= 7 {
+				base = "DX"
+			}
+			p("VBROADCASTSS %s, Z%d", fmt.Sprintf(seven[r%7], base), 2+r%2)
+			for v := range vectors {
+				multiply(p, v, 2+r%2, acc(r, v))
+			}
+		}
+		p("ADDQ CX, AX")
+		if rows > 7 {
+			p("ADDQ CX, DX")
+		}
+		p("ADDQ DI, SI")
+	}
+	p("SUBQ $2, R11")
+	p("JLT rest")
+	p("pair:")
+	step()
+	step()
+	p("SUBQ $2, R11")
+	p("JGE pair")
+	p("rest:")
+	p("ADDQ $2, R11")
+	p("JEQ write")
+	step()
+	p("write:")
+	p("VBROADCASTSS alpha+80(FP), Z0")
+	p("KMOVW mask+84(FP), K1")
+	p("MOVBLZX accumulate+88(FP), AX")
+	p("TESTL AX, AX")
+	p("JEQ store")
+	for r := range rows {
+		for v := range vectors {
+			z, load, put := acc(r, v), "VMOVUPS %d(R8), Z1", "VMOVUPS Z1, %d(R8)"
+			if v == vectors-1 {
+				load, put = "VMOVUPS.Z %d(R8), K1, Z1", "VMOVUPS Z1, K1, %d(R8)"
+			}
+			p(load, 64*v)
+			p("VFMADD231PS Z%d, Z0, Z1", z)
+			p(put, 64*v)
+		}
+		if r < rows-1 {
+			p("ADDQ R9, R8")
+		}
+	}
+	p("VZEROUPPER")
+	p("RET")
+	p("store:")
+	for r := range rows {
+		for v := range vectors {
+			z, put := acc(r, v), "VMOVUPS Z%d, %d(R8)"
+			if v == vectors-1 {
+				put = "VMOVUPS Z%d, K1, %d(R8)"
+			}
+			p("VMULPS Z%d, Z0, Z%d", z, z)
+			p(put, z, 64*v)
+		}
+		if r < rows-1 {
+			p("ADDQ R9, R8")
+		}
+	}
+	p("VZEROUPPER")
+	p("RET")
+}
