@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/tenon-ml/tenon/autograd"
 	"github.com/tenon-ml/tenon/format/gguf"
 	"github.com/tenon-ml/tenon/format/safetensors"
 	"github.com/tenon-ml/tenon/internal/mapped"
@@ -54,24 +55,36 @@ func (m *Model) Savable() error {
 // SaveCheckpoint writes the model's own weights as a Hugging Face checkpoint
 // into a folder, with its configuration and the tokenizer's files.
 func (m *Model) SaveCheckpoint(dir, stored string, warn func(string, ...any)) error {
+	contents := func(p *autograd.Value) (*tensor.Tensor, error) { return p.T, nil }
+	return m.save(dir, stored, m.LM.Tied(), contents, warn)
+}
+
+// save is SaveCheckpoint for parameters that have their contents somewhere else: what
+// contents returns is good until it is called again. tied says that the head is the
+// embedding.
+func (m *Model) save(dir, stored string, tied bool, contents func(*autograd.Value) (*tensor.Tensor, error), warn func(string, ...any)) error {
 	t := StoredTypes[stored]
 	if err := m.Savable(); err != nil {
 		return err
 	}
 	var entries []safetensors.Entry
-	var notFinite error
+	var failed error // which names the model instead of the file that is not made
 	for name, p := range nn.Params(m.LM) {
-		w := p.T
-		if m.LM.Tied() && name == "lm_head.weight" {
+		if tied && name == "lm_head.weight" {
 			continue // a parameter of its own, with the embedding's contents
 		}
 		entries = append(entries, safetensors.Entry{
-			Name: name, DType: t.dtype, Shape: w.Shape(),
+			Name: name, DType: t.dtype, Shape: p.Shape(),
 			Data: func(out io.Writer) error {
+				w, err := contents(p)
+				if err != nil {
+					failed = err
+					return err
+				}
 				for x := range values(w) {
 					if !tensor.Finite(x) || !fits(t.dtype, x) {
-						notFinite = fmt.Errorf("%s: tensor %q is not finite in %s", m.Path, name, stored)
-						return notFinite
+						failed = fmt.Errorf("%s: tensor %q is not finite in %s", m.Path, name, stored)
+						return failed
 					}
 					if err := safetensors.FromFloats(name, t.dtype, w.Shape(), x).Data(out); err != nil {
 						return err
@@ -81,8 +94,8 @@ func (m *Model) SaveCheckpoint(dir, stored string, warn func(string, ...any)) er
 			},
 		})
 	}
-	if err := safetensors.WriteSharded(dir, entries, map[string]string{"format": "pt"}, maxShard); notFinite != nil {
-		return notFinite // which names the model instead of the file that is not made
+	if err := safetensors.WriteSharded(dir, entries, map[string]string{"format": "pt"}, maxShard); failed != nil {
+		return failed
 	} else if err != nil {
 		return err
 	}
@@ -93,7 +106,7 @@ func (m *Model) SaveCheckpoint(dir, stored string, warn func(string, ...any)) er
 	}
 	// An adapter may have untied the head, or replicated layers.
 	for key, v := range map[string]any{
-		"tie_word_embeddings": m.LM.Tied(), "num_hidden_layers": m.LM.Config.NumHiddenLayers, "layer_types": m.LM.Config.LayerTypes,
+		"tie_word_embeddings": tied, "num_hidden_layers": m.LM.Config.NumHiddenLayers, "layer_types": m.LM.Config.LayerTypes,
 	} {
 		text, err := json.Marshal(v)
 		if err != nil {

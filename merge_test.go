@@ -54,6 +54,12 @@ func TestMergedCheckpoints(t *testing.T) {
 			if err := m.SaveCheckpoint(out, "f32", t.Logf); err != nil {
 				t.Fatal(err)
 			}
+			streamed := t.TempDir()
+			a.Remove()
+			if err := tenon.Merge(t.Context(), m.Path, filepath.Join(dir, cmp.Or(c.Adapter, "adapter")), streamed, tenon.MergeOptions{DType: "f32", Threads: 2}, t.Logf); err != nil {
+				t.Fatal(err)
+			}
+			sameFolders(t, streamed, out)
 			n, err := tenon.Load(out, tenon.Options{Threads: 1})
 			if err != nil {
 				t.Fatal(err)
@@ -77,5 +83,66 @@ func TestMergedCheckpoints(t *testing.T) {
 				t.Errorf("logits are off by %g", worst)
 			}
 		})
+	}
+}
+
+// sameFolders asks that two folders have the same files.
+func sameFolders(t *testing.T, got, want string) {
+	t.Helper()
+	files := func(dir string) map[string]string {
+		out := map[string]string{}
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range list {
+			b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[e.Name()] = string(b)
+		}
+		return out
+	}
+	g, w := files(got), files(want)
+	for name := range w {
+		if g[name] != w[name] {
+			t.Errorf("%s differs", name)
+		}
+	}
+	if len(g) != len(w) {
+		t.Errorf("%d files, want %d", len(g), len(w))
+	}
+}
+
+// TestMergeMemory merges tensor by tensor: at no time is more in use than the adapter
+// and the largest tensor.
+func TestMergeMemory(t *testing.T) {
+	const base, adapter = "testdata/llama/mha", "testdata/lora/default/adapter"
+	dev := tensor.NewCPU(1)
+	defer dev.Close()
+	m, err := tenon.Load(base, tenon.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	total, largest := 0, 0
+	for _, p := range nn.Params(m.LM) {
+		total += 4 * p.T.Elems()
+		largest = max(largest, 4*p.T.Elems())
+	}
+	a, err := lora.Load(m.LM, "x", adapter, m.Device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Remove()
+	most := 5*(largest+4*a.Elems())/4 + 1<<10 // buffers are a fifth larger than what is in them
+	if err := tenon.MergeOn(t.Context(), dev, base, adapter, t.TempDir(), tenon.MergeOptions{DType: "bf16"}, t.Logf); err != nil {
+		t.Fatal(err)
+	}
+	_, _, peak := dev.MemoryStats()
+	t.Logf("weights %d bytes, largest %d, adapter %d, most in use %d", total, largest, 4*a.Elems(), peak)
+	if peak > most || most > total/2 {
+		t.Errorf("%d bytes were in use, want %d at most", peak, most)
 	}
 }

@@ -53,16 +53,25 @@ type Options struct {
 
 // Load reads a model: a Hugging Face folder, a .safetensors or a .gguf file.
 func Load(path string, o Options) (*Model, error) {
+	f, err := openSource(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
 	dev := tensor.NewCPU(o.Threads)
-	lm, err := loadLlama(path, dev, o)
+	lm, err := llama.Load(f.config, o.source(f.tensors), dev)
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
+	return newModel(path, lm, dev), nil
+}
+
+func newModel(path string, lm *llama.Model, dev *tensor.CPU) *Model {
 	return &Model{
 		Path: path, LM: lm, Device: dev,
 		tokenizer: sync.OnceValues(func() (*tokenizer.Tokenizer, error) { return OpenTokenizer(path) }),
 		template:  sync.OnceValues(func() (*chat.Template, error) { return OpenTemplate(path) }),
-	}, nil
+	}
 }
 
 // Tokenizer returns the model's tokenizer, which is read when it is first asked
@@ -86,8 +95,15 @@ func configFile(path string) string {
 	return filepath.Join(filepath.Dir(path), "config.json")
 }
 
-// loadLlama reads a model of any form.
-func loadLlama(path string, dev tensor.Device, o Options) (*llama.Model, error) {
+// source is an open checkpoint of any form.
+type source struct {
+	tensors nn.Stored
+	config  llama.Config
+	close   func() error
+}
+
+// openSource opens a model's files and reads its configuration.
+func openSource(path string) (*source, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -97,12 +113,11 @@ func loadLlama(path string, dev tensor.Device, o Options) (*llama.Model, error) 
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close()
 		c, err := configOfGGUF(f)
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, f.Close())
 		}
-		return llama.Load(c, o.source(newGGUFSource(f, c)), dev)
+		return &source{newGGUFSource(f, c), c, f.Close}, nil
 	}
 	if !info.IsDir() && filepath.Ext(path) != ".safetensors" && !isIndex(path) {
 		return nil, fmt.Errorf("%s: is no model: want a Hugging Face folder, a .safetensors or a .gguf file", path)
@@ -120,8 +135,7 @@ func loadLlama(path string, dev tensor.Device, o Options) (*llama.Model, error) 
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	return llama.Load(c, o.source(readOnce{f}), dev)
+	return &source{readOnce{f}, c, f.Close}, nil
 }
 
 // source returns the source as the options want it.

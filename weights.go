@@ -30,7 +30,7 @@ func (m *Model) Digest() (string, error) {
 	type part struct {
 		name  string
 		value *autograd.Value
-		sum   [sha256.Size]byte
+		sum   []byte
 	}
 	var parts []*part
 	for name, p := range nn.Params(m.LM) {
@@ -41,11 +41,7 @@ func (m *Model) Digest() (string, error) {
 	for range m.Device.Threads() {
 		wait.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
-				h := sha256.New()
-				for x := range values(parts[i].value.T) {
-					hashFloats(h, x)
-				}
-				h.Sum(parts[i].sum[:0])
+				parts[i].sum = sum(parts[i].value.T)
 			}
 		})
 	}
@@ -57,6 +53,15 @@ func (m *Model) Digest() (string, error) {
 		fmt.Fprintf(all, "%q %v %v %x\n", p.name, tensor.F32, p.value.T.Shape(), p.sum)
 	}
 	return hex.EncodeToString(all.Sum(nil)), nil
+}
+
+// sum returns a SHA-256 of a tensor's values.
+func sum(t *tensor.Tensor) []byte {
+	h := sha256.New()
+	for x := range values(t) {
+		hashFloats(h, x)
+	}
+	return h.Sum(nil)
 }
 
 // valuesLen is the number of values that are decoded at a time, or those of one row.

@@ -1,7 +1,6 @@
 package lora
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -172,7 +171,7 @@ func (r *reader) base(a *Adapter, module string) {
 	if t == nil {
 		return
 	}
-	if bytes.Equal(t.Raw(), w.T.Raw()) {
+	if !w.T.IsMeta() && same(t, w.T) {
 		t.Release()
 		return
 	}

@@ -1,9 +1,9 @@
 package lora
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tenon-ml/tenon/autograd"
 	"github.com/tenon-ml/tenon/nn"
@@ -138,17 +138,63 @@ func (a *Adapter) changed() []*autograd.Value {
 // merged returns the changes that merging makes. The tensors belong to the caller,
 // also after an error.
 func (a *Adapter) merged() ([]change, error) {
-	var out []change
-	at := map[*autograd.Value]*tensor.Tensor{}
-	for _, p := range a.changed() {
-		at[p] = copyOf(p.T)
-		out = append(out, change{p, at[p]})
+	if err := a.Mergeable(); err != nil {
+		return nil, err
 	}
+	var out []change
+	at := map[*autograd.Value]int{}
+	for i, p := range a.changed() {
+		c := change{p, copyOf(p.T)}
+		out, at[p] = append(out, c), i
+		a.MergeInto(c.to, p)
+		if !finite(c.to) {
+			return out, errors.New("a merged weight is not finite")
+		}
+	}
+	// Tied weights that became the same stay tied.
+	if embedding, head := a.tied(); head != "" {
+		e, both := at[weightOf(a.model, embedding)]
+		h, ok := at[weightOf(a.model, head)]
+		if both && ok && same(out[e].to, out[h].to) {
+			out[h].to.Release()
+			out[h].to = out[e].to.Retain()
+		}
+	}
+	return out, nil
+}
+
+// Mergeable reports why the adapter cannot be merged.
+func (a *Adapter) Mergeable() error {
+	for _, t := range a.terms {
+		if t.bbias != nil && t.layer.(*Linear).Base.Bias == nil {
+			return fmt.Errorf("%s has no bias that B's could be added to (lora_bias)", t.path)
+		}
+	}
+	return nil
+}
+
+// Changes reports whether merging changes the model's parameter p.
+func (a *Adapter) Changes(p *autograd.Value) bool { return slices.Contains(a.changed(), p) }
+
+// MergeInto makes of w, which has the contents of the model's parameter p, what
+// merging makes of p: W + s·B·A, or what takes its place. w is F32 or F64 and the
+// caller's own. It serves to merge a model that is larger than the memory; Mergeable
+// says whether that can be done.
+func (a *Adapter) MergeInto(w *tensor.Tensor, p *autograd.Value) {
 	for _, o := range a.overlays {
-		at[o.base].CopyFrom(o.own.T)
+		if o.base == p {
+			w.CopyFrom(o.own.T)
+		}
 	}
 	for _, t := range a.terms {
-		w := at[t.weight()]
+		if l, ok := t.layer.(*Linear); ok && t.bbias != nil && l.Base.Bias == p {
+			s := t.bbias.T.Scale(t.scale)
+			w.AddInPlace(s)
+			s.Release()
+		}
+		if t.weight() != p {
+			continue
+		}
 		_, embedding := t.layer.(*Embedding)
 		replace := func() {
 			for i, id := range t.ids {
@@ -160,43 +206,40 @@ func (a *Adapter) merged() ([]change, error) {
 		if t.rows != nil && !embedding {
 			replace()
 		}
-		if t.a != nil {
-			switch {
-			case embedding: // both are kept transposed: E + s·Aᵀ·Bᵀ
-				w.AddMatMul(t.a.T, t.b.T, false, false, t.scale)
-			default:
-				w.AddMatMul(t.b.T, t.a.T, false, false, t.scale)
-			}
-		}
-		if t.bbias != nil {
-			bias := t.layer.(*Linear).Base.Bias
-			if bias == nil {
-				return out, fmt.Errorf("%s has no bias that B's could be added to (lora_bias)", t.path)
-			}
-			s := t.bbias.T.Scale(t.scale)
-			at[bias].AddInPlace(s)
-			s.Release()
+		switch {
+		case t.a == nil:
+		case embedding: // both are kept transposed: E + s·Aᵀ·Bᵀ
+			w.AddMatMul(t.a.T, t.b.T, false, false, t.scale)
+		default:
+			w.AddMatMul(t.b.T, t.a.T, false, false, t.scale)
 		}
 		if t.rows != nil && embedding {
 			replace()
 		}
 	}
-	// Tied weights that became the same stay tied.
-	if embedding, head := a.tied(); head != "" {
-		e, h := at[weightOf(a.model, embedding)], at[weightOf(a.model, head)]
-		if e != nil && h != nil && bytes.Equal(e.Raw(), h.Raw()) {
-			for i := range out {
-				if out[i].to == h {
-					h.Release()
-					out[i].to = e.Retain()
-				}
-			}
+}
+
+// pieceLen is about how many elements are looked at at a time.
+const pieceLen = 1 << 16
+
+// pieces calls f with the ranges of rows in which a tensor is looked at, until it
+// returns false, and reports whether it never did.
+func pieces(t *tensor.Tensor, f func(lo, hi int) bool) bool {
+	n := max(1, pieceLen/max(1, t.Elems()/max(1, t.Dim(0))))
+	for lo := 0; lo < t.Dim(0); lo += n {
+		if !f(lo, min(lo+n, t.Dim(0))) {
+			return false
 		}
 	}
-	for _, c := range out {
-		if !tensor.Finite(c.to.F32s()) {
-			return out, errors.New("a merged weight is not finite")
-		}
-	}
-	return out, nil
+	return true
+}
+
+// finite reports whether no element is NaN or infinite.
+func finite(t *tensor.Tensor) bool {
+	return pieces(t, func(lo, hi int) bool { return tensor.Finite(t.Slice(lo, hi).F32s()) })
+}
+
+// same reports whether two tensors of one shape have the same values.
+func same(x, y *tensor.Tensor) bool {
+	return pieces(x, func(lo, hi int) bool { return slices.Equal(x.Slice(lo, hi).F32s(), y.Slice(lo, hi).F32s()) })
 }

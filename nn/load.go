@@ -37,6 +37,31 @@ type Stored interface {
 // misshapen tensors are reported together, in one error. With an error nothing is
 // loaded. ignore tells of tensors that the source may have in addition.
 func Load(model any, src Source, dev tensor.Device, ignore func(name string) bool) error {
+	if err := Check(model, src, ignore); err != nil {
+		return err
+	}
+	stored, _ := src.(Stored)
+	matrix := matrices(model)
+	for name, p := range Params(model) {
+		var t *tensor.Tensor
+		var err error
+		if stored != nil && matrix[p] {
+			t, err = stored.Stored(dev, name)
+		}
+		if t == nil && err == nil {
+			t, err = tensor.Make(dev, p.Shape(), func(dst []float32) error { return src.Decode(dst, name) })
+		}
+		if err != nil {
+			Release(model)
+			return err
+		}
+		p.T = t
+	}
+	return nil
+}
+
+// Check reports what Load would about a source's names and shapes.
+func Check(model any, src Source, ignore func(name string) bool) error {
 	var problems []string
 	path := ""
 	bad := func(name, format string, a ...any) {
@@ -63,23 +88,6 @@ func Load(model any, src Source, dev tensor.Device, ignore func(name string) boo
 	}
 	if problems != nil {
 		return fmt.Errorf("%s: %w", path, Problems(problems))
-	}
-	stored, _ := src.(Stored)
-	matrix := matrices(model)
-	for name, p := range Params(model) {
-		var t *tensor.Tensor
-		var err error
-		if stored != nil && matrix[p] {
-			t, err = stored.Stored(dev, name)
-		}
-		if t == nil && err == nil {
-			t, err = tensor.Make(dev, p.Shape(), func(dst []float32) error { return src.Decode(dst, name) })
-		}
-		if err != nil {
-			Release(model)
-			return err
-		}
-		p.T = t
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -19,12 +18,14 @@ func newMerge(e *env) *cobra.Command {
 		Use:   "merge --model PATH --adapter DIR --out DIR",
 		Short: "Add an adapter to its model's weights",
 		Long: `Add an adapter to its model's weights and write a Hugging Face checkpoint, which
-computes without the adapter what the two did. The folder --out is replaced as a
-whole when the checkpoint is complete.`,
+computes without the adapter what the two did. That is done tensor by tensor, so
+that the model need not fit the memory. A base in few bits (4-bit, GGUF) is decoded;
+the sum is written in --dtype. The folder --out is replaced as a whole when the
+checkpoint is complete.`,
 		Example: `  tenon merge --model model --adapter my-adapter --out merged --dtype bf16`,
 		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := errors.Join(require(cmd, "model", "adapter", "out"), m.check()); err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := errors.Join(require(cmd, "model", "adapter", "out"), checkThreads(m.threads)); err != nil {
 				return err
 			}
 			if _, ok := tenon.StoredTypes[dtype]; !ok {
@@ -35,22 +36,16 @@ whole when the checkpoint is complete.`,
 				return err
 			}
 			defer dir.discard()
-			model, err := m.open(e)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, model.close()) }()
-			if err := model.adapter.Merge(); err != nil {
-				return fmt.Errorf("%s: %w", m.adapter, err)
-			}
-			if err := errors.Join(model.SaveCheckpoint(dir.dir(), dtype, e.warn), cmd.Context().Err()); err != nil {
+			o := tenon.MergeOptions{DType: dtype, Threads: m.threads}
+			if err := tenon.Merge(cmd.Context(), m.model, m.adapter, dir.dir(), o, e.warn); err != nil {
 				return err
 			}
 			return dir.commit()
 		},
 	}
-	m.add(cmd.Flags())
 	f := cmd.Flags()
+	m.addPaths(f)
+	m.addAdapter(f)
 	f.StringVar(&out, "out", "", "folder to write (required)")
 	f.StringVar(&dtype, "dtype", "f32", "type of the weights: f32, bf16 or f16")
 	return cmd

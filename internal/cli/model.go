@@ -19,13 +19,22 @@ type modelFlags struct {
 
 func (m *modelFlags) add(f *pflag.FlagSet) {
 	m.addBase(f)
+	m.addAdapter(f)
+}
+
+func (m *modelFlags) addAdapter(f *pflag.FlagSet) {
 	f.StringVar(&m.adapter, "adapter", "", "folder of a LoRA adapter that PEFT or tenon saved")
 }
 
+// addBase adds the flags of how the model is held and computed with.
 func (m *modelFlags) addBase(f *pflag.FlagSet) {
+	m.addPaths(f)
+	f.StringVar(&m.weights, "weights", weightsStored, "hold the model's matrices as the file stores them, or decoded: stored or f32")
+}
+
+func (m *modelFlags) addPaths(f *pflag.FlagSet) {
 	f.StringVar(&m.model, "model", "", "Hugging Face folder, .safetensors or .gguf file (required)")
 	f.IntVar(&m.threads, "threads", 0, "threads to compute with; 0 is all cores")
-	f.StringVar(&m.weights, "weights", weightsStored, "hold the model's matrices as the file stores them, or decoded: stored or f32")
 }
 
 // What --weights can be.

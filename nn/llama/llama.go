@@ -95,13 +95,25 @@ func New(c Config) *Model {
 // embeddings, are accepted and not used.
 func Load(c Config, src nn.Source, dev tensor.Device) (*Model, error) {
 	m := New(c)
-	err := nn.Load(m, src, dev, func(name string) bool {
-		return strings.HasSuffix(name, ".rotary_emb.inv_freq") || c.TieWordEmbeddings && name == "lm_head.weight"
-	})
-	if err != nil {
+	if err := nn.Load(m, src, dev, m.unused); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// Open returns the model of a configuration without contents, whose source has been
+// found to have them, as Load would.
+func Open(c Config, src nn.Source) (*Model, error) {
+	m := New(c)
+	if err := nn.Check(m, src, m.unused); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// unused tells of tensors that a checkpoint may have and the model has no use for.
+func (m *Model) unused(name string) bool {
+	return strings.HasSuffix(name, ".rotary_emb.inv_freq") || m.Config.TieWordEmbeddings && name == "lm_head.weight"
 }
 
 // Hidden returns the states after the last norm, [B·T, C].
@@ -306,8 +318,11 @@ func (b *Block) replica(layer int, again bool) (*Block, error) {
 
 // alias returns a new parameter with the contents of p.
 func alias(p *autograd.Value) *autograd.Value {
-	if p == nil {
+	switch {
+	case p == nil:
 		return nil
+	case p.T.IsMeta(): // of a model that is planned, or merged tensor by tensor
+		return autograd.Param(p.T)
 	}
 	return autograd.Param(p.T.Retain())
 }

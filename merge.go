@@ -1,0 +1,117 @@
+package tenon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tenon-ml/tenon/autograd"
+	"github.com/tenon-ml/tenon/lora"
+	"github.com/tenon-ml/tenon/nn"
+	"github.com/tenon-ml/tenon/nn/llama"
+	"github.com/tenon-ml/tenon/tensor"
+)
+
+// MergeOptions say how Merge writes.
+type MergeOptions struct {
+	DType   string // of the weights, a key of StoredTypes
+	Threads int    // to compute with; 0: all cores
+}
+
+// Merge writes the Hugging Face checkpoint that the model and the adapter at these
+// paths are together into the folder out: what Load, lora.Load, Merge and
+// SaveCheckpoint would, but tensor by tensor. Each is decoded, W + s·B·A, and written,
+// so that it takes no more memory than the largest tensor in F32 and the adapter. A
+// base in 4 bits is decoded and not encoded again.
+func Merge(ctx context.Context, path, adapter, out string, o MergeOptions, warn func(string, ...any)) error {
+	dev := tensor.NewCPU(o.Threads)
+	return errors.Join(merge(ctx, dev, path, adapter, out, o, warn), dev.Close())
+}
+
+func merge(ctx context.Context, dev *tensor.CPU, path, adapter, out string, o MergeOptions, warn func(string, ...any)) (err error) {
+	f, err := openSource(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	lm, err := llama.Open(f.config, f.tensors)
+	if err != nil {
+		return err
+	}
+	for _, w := range f.config.Warnings {
+		warn("%s: %s", path, w)
+	}
+	m := merger{Model: newModel(path, lm, dev), ctx: ctx, source: f.tensors, names: map[*tensor.Tensor]string{}}
+	// The names that parameters have in the source, which replication changes: then
+	// several parameters have the contents of one.
+	largest := 0
+	for name, p := range nn.Params(lm) {
+		m.names[p.T] = name
+		largest = max(largest, p.T.Elems())
+	}
+	if err := m.Savable(); err != nil {
+		return err
+	}
+	tied := lm.Tied()
+	if m.adapter, err = lora.Load(lm, "adapter", adapter, dev); err != nil {
+		return err
+	}
+	defer m.adapter.Remove()
+	if err := m.adapter.Mergeable(); err != nil {
+		return fmt.Errorf("%s: %w", adapter, err)
+	}
+	return tensor.Try(func() error {
+		m.work = tensor.New(dev, tensor.F32, largest)
+		defer m.work.Release()
+		if tied {
+			if tied, err = m.stayTied(); err != nil {
+				return err
+			}
+		}
+		return m.save(out, o.DType, tied, m.contents, warn)
+	})
+}
+
+// merger is a model whose parameters are without contents, and where they come from.
+type merger struct {
+	*Model
+	ctx     context.Context
+	source  nn.Source
+	names   map[*tensor.Tensor]string // in the source
+	adapter *lora.Adapter
+	work    *tensor.Tensor // room for any of them
+}
+
+// contents returns what merging makes of a parameter, good until the next call.
+func (m *merger) contents(p *autograd.Value) (*tensor.Tensor, error) {
+	if err := m.ctx.Err(); err != nil {
+		return nil, err
+	}
+	w := m.work.Slice(0, p.T.Elems()).Reshape(p.Shape()...)
+	if err := m.source.Decode(w.F32(), m.names[p.T]); err != nil {
+		return nil, err
+	}
+	m.adapter.MergeInto(w, p)
+	return w, nil
+}
+
+// stayTied reports whether the head of a model with tied weights is still its
+// embedding.
+func (m *merger) stayTied() (bool, error) {
+	embedding, head := m.LM.Embed.Table(), m.LM.Head.(nn.Affine).Affine(&nn.Step{}).W
+	switch e, h := m.adapter.Changes(embedding), m.adapter.Changes(head); {
+	case !e && !h:
+		return true, nil
+	case !e || !h:
+		return false, nil
+	}
+	var sums [2][]byte
+	for i, p := range []*autograd.Value{embedding, head} {
+		w, err := m.contents(p)
+		if err != nil {
+			return false, err
+		}
+		sums[i] = sum(w)
+	}
+	return string(sums[0]) == string(sums[1]), nil
+}
