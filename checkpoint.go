@@ -104,6 +104,7 @@ func (m *Model) save(dir, stored string, tied bool, contents func(*autograd.Valu
 	for k, v := range m.LM.Config.Raw {
 		config[k] = v
 	}
+	delete(config, "quantization_config") // the weights are decoded
 	// An adapter may have untied the head, or replicated layers.
 	for key, v := range map[string]any{
 		"tie_word_embeddings": tied, "num_hidden_layers": m.LM.Config.NumHiddenLayers, "layer_types": m.LM.Config.LayerTypes,

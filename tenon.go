@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tenon-ml/tenon/format/bnb"
 	"github.com/tenon-ml/tenon/format/chat"
 	"github.com/tenon-ml/tenon/format/gguf"
 	"github.com/tenon-ml/tenon/format/safetensors"
@@ -135,7 +136,49 @@ func openSource(path string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &source{readOnce{f}, c, f.Close}, nil
+	src, err := newCheckpointSource(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &source{src, c, f.Close}, nil
+}
+
+// newCheckpointSource returns the tensors of a checkpoint; it may be a quantised one of
+// bitsandbytes.
+func newCheckpointSource(f *safetensors.File) (nn.Stored, error) {
+	q, err := bnb.Find(f)
+	if err != nil || q.Len() == 0 {
+		return readOnce{f}, err
+	}
+	return quantizedCheckpoint{readOnce{f}, q}, nil
+}
+
+// quantizedCheckpoint is a checkpoint with quantised weights among its tensors.
+type quantizedCheckpoint struct {
+	readOnce
+	q *bnb.Weights
+}
+
+// Names returns the names of all tensors, without the parts of quantised weights.
+func (s quantizedCheckpoint) Names() []string { return s.q.Names() }
+
+// Shape returns a tensor's shape, a quantised weight's that which it stands for.
+func (s quantizedCheckpoint) Shape(name string) ([]int, bool) { return s.q.Shape(name) }
+
+// Decode writes a tensor's elements to dst as F32.
+func (s quantizedCheckpoint) Decode(dst []float32, name string) error {
+	if s.q.Has(name) {
+		return s.q.Decode(dst, name)
+	}
+	return s.readOnce.Decode(dst, name)
+}
+
+// Stored returns a matrix as the file has it.
+func (s quantizedCheckpoint) Stored(dev tensor.Device, name string) (*tensor.Tensor, error) {
+	if s.q.Has(name) {
+		return s.q.Load(dev, name)
+	}
+	return s.readOnce.Stored(dev, name)
 }
 
 // source returns the source as the options want it.

@@ -38,6 +38,7 @@ var table = map[string]row{
 	"tensor/devicetest": {"tensor internal/golden", ""},
 
 	"format/safetensors": {"tensor internal/mapped", ""},
+	"format/bnb":         {"tensor format/safetensors", ""},
 	"format/gguf":        {"tensor internal/mapped", ""},
 	"format/tokenizer":   {"internal/mapped", "golang.org/x/text"},
 	"format/chat":        {"internal/mapped", "github.com/nikolalohinski/gonja/v2"},
@@ -48,7 +49,7 @@ var table = map[string]row{
 	"internal/golden":  {"tensor format/safetensors", ""},
 	"internal/curve":   {"train", ""},
 	"internal/arrows":  {"", ""},
-	".":                {"train internal/curve internal/golden format/gguf format/tokenizer format/chat", ""},
+	".":                {"train internal/curve internal/golden format/bnb format/gguf format/tokenizer format/chat", ""},
 	"internal/demo":    {". train format/tokenizer", ""},
 	"internal/cli": {
 		". bench internal/demo internal/machine train format/gguf format/tokenizer format/chat",

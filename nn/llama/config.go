@@ -85,7 +85,9 @@ func ParseConfig(data []byte) (Config, error) {
 	text := dropNulls(raw)
 	var head struct {
 		ModelType    string `json:"model_type"`
-		Quantization any    `json:"quantization_config"`
+		Quantization *struct {
+			Method string `json:"quant_method"`
+		} `json:"quantization_config"`
 	}
 	if err := json.Unmarshal(text, &head); err != nil {
 		return Config{}, err
@@ -94,8 +96,10 @@ func ParseConfig(data []byte) (Config, error) {
 	if !ok {
 		return Config{}, fmt.Errorf("model_type is %q, want one of %s", head.ModelType, strings.Join(slices.Sorted(maps.Keys(families)), ", "))
 	}
-	if head.Quantization != nil {
-		return Config{}, errors.New("quantization_config is not supported")
+	// What is quantised, and how, the tensors themselves say. The first versions of
+	// bitsandbytes wrote no method.
+	if q := head.Quantization; q != nil && q.Method != "" && q.Method != "bitsandbytes" {
+		return Config{}, fmt.Errorf("quantization_config: quant_method %q is not supported, want bitsandbytes", q.Method)
 	}
 	c := f.defaults
 	c.Raw = raw
