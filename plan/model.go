@@ -110,3 +110,14 @@ func countParameters(model any) Parameters {
 	}
 	return p
 }
+
+// Held returns the model of a configuration whose tensors are held in the types that
+// are given by their names.
+func Held(c llama.Config, types map[string]tensor.DType) *Model {
+	return &Model{Config: c, Stored: func(name string) tensor.DType {
+		if dt, ok := types[name]; ok {
+			return dt
+		}
+		return tensor.F32
+	}}
+}

@@ -52,7 +52,7 @@ var table = map[string]row{
 	".":                {"train internal/curve internal/golden format/bnb format/gguf format/tokenizer format/chat", ""},
 	"internal/demo":    {". train format/tokenizer", ""},
 	"internal/cli": {
-		". bench internal/demo internal/machine train format/gguf format/tokenizer format/chat",
+		". bench plan internal/demo internal/machine train format/gguf format/tokenizer format/chat",
 		"github.com/spf13/cobra github.com/spf13/pflag github.com/schollz/progressbar/v3 gonum.org/v1/plot golang.org/x/sys golang.org/x/term",
 	},
 	"cmd/tenon": {"internal/cli", ""},

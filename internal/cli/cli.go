@@ -136,7 +136,7 @@ PEFT's folders, read and written.`,
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, command := range []func(*env) *cobra.Command{
-		newBench, newDemo, newEval, newFinetune, newGenerate, newInspect, newLogits, newMerge, newTokenize,
+		newBench, newDemo, newEval, newFinetune, newGenerate, newInspect, newLogits, newMerge, newPlan, newTokenize,
 	} {
 		root.AddCommand(command(e))
 	}

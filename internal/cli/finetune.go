@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,23 +22,20 @@ type finetune struct {
 	data, out, eval string
 	method          string
 	lora            lora.Config
-	targets         string
-	exclude         string
-	layers          string
-	ranks, alphas   []string
-	save            string
-	initAdapter     string
-	pack            bool
-	saveEvery       int
-	saveTotal       int
-	resume          string
-	steps, epochs   int
-	loader          train.Loader
-	noShuffle       bool
-	seq             int
-	schedule        string
-	options         train.Options
-	json            bool
+	adapterFlags
+	alphas        []string
+	initAdapter   string
+	pack          bool
+	saveEvery     int
+	saveTotal     int
+	resume        string
+	steps, epochs int
+	loader        train.Loader
+	noShuffle     bool
+	seq           int
+	schedule      string
+	options       train.Options
+	json          bool
 
 	dir  *outDir     // --out
 	from *checkpoint // what --resume names
@@ -91,15 +85,9 @@ The data is JSONL, each line one of
 	f.StringVar(&c.data, "data", "", "JSONL file to train on (required)")
 	f.StringVar(&c.out, "out", "", "folder to write (required)")
 	f.StringVar(&c.method, "method", "lora", "lora, or full: train all weights")
-	f.IntVar(&c.lora.Rank, "rank", 8, "rank of the adapter")
+	c.adapterFlags.add(f, &c.lora)
 	f.Float64Var(&c.lora.Alpha, "alpha", 16, "the adapter's output is multiplied by alpha/rank")
-	f.StringVar(&c.targets, "targets", "", "layers to adapt: q_proj,v_proj or all-linear or re:REGEX (default: PEFT's for the model)")
-	f.StringVar(&c.exclude, "exclude", "", "layers to leave out: names or re:REGEX")
-	f.StringVar(&c.layers, "layers", "", "adapt only the blocks of these numbers: 0,1")
-	f.StringArrayVar(&c.ranks, "rank-pattern", nil, "REGEX=R: another rank for layers whose name ends so; may be given several times, the first that matches holds")
 	f.StringArrayVar(&c.alphas, "alpha-pattern", nil, "REGEX=A: likewise another alpha")
-	f.StringVar(&c.save, "modules-to-save", "", "modules to train whole beside the adapter: lm_head,embed_tokens")
-	f.StringVar(&c.lora.Bias, "bias", "none", "biases of the model to train: none, all, or lora_only: those of adapted layers")
 	f.StringVar(&c.initAdapter, "init-adapter", "", "go on training this adapter, under its own configuration")
 	f.Float64Var(&c.lora.Dropout, "dropout", 0, "dropout on the adapter's input")
 	f.BoolVar(&c.lora.RSLoRA, "rslora", false, "multiply by alpha/√rank instead of alpha/rank")
@@ -175,30 +163,10 @@ func (c *finetune) check(cmd *cobra.Command, e *env) error {
 	if c.method == "full" && c.initAdapter != "" {
 		err = errors.Join(err, usagef("--init-adapter has no meaning with --method full"))
 	}
-	c.lora.Targets, c.lora.Exclude = lora.ParseNames(c.targets), lora.ParseNames(c.exclude)
-	if c.layers != "" {
-		for s := range strings.SplitSeq(c.layers, ",") {
-			n, bad := strconv.Atoi(strings.TrimSpace(s))
-			if bad != nil || n < 0 {
-				err = errors.Join(err, usagef("--layers is %q, want numbers such as 0,1", c.layers))
-				break
-			}
-			c.lora.Layers = append(c.lora.Layers, n)
-		}
-	}
 	var bad error
-	c.lora.Ranks, bad = parsePatterns("rank-pattern", c.ranks)
-	err = errors.Join(err, bad)
 	c.lora.Alphas, bad = parsePatterns("alpha-pattern", c.alphas)
-	err = errors.Join(err, bad)
-	c.lora.Save = lora.ParseNames(c.save).List
-	if c.save != "" && len(c.lora.Save) == 0 {
-		err = errors.Join(err, usagef("--modules-to-save is %q, want names such as lm_head", c.save))
-	}
-	if bad := c.lora.Check(); bad != nil {
-		err = errors.Join(err, usageError{bad})
-	}
-	if err != nil {
+	err = errors.Join(err, c.adapterFlags.parse(&c.lora), bad)
+	if err = errors.Join(err, inUsage(c.lora.Check())); err != nil {
 		return err
 	}
 
@@ -230,24 +198,6 @@ func (c *finetune) whyUnused() string {
 		return "--init-adapter has its own configuration"
 	}
 	return ""
-}
-
-// parsePatterns reads what a flag was given: patterns with their numbers, which
-// stand behind the last =.
-func parsePatterns(flag string, list []string) (lora.Patterns, error) {
-	var out lora.Patterns
-	for _, s := range list {
-		at := strings.LastIndexByte(s, '=')
-		v, err := strconv.ParseFloat(strings.TrimSpace(s[at+1:]), 64)
-		switch {
-		case at < 1 || err != nil:
-			return nil, usagef("--%s is %q, want REGEX=NUMBER", flag, s)
-		case slices.ContainsFunc(out, func(p lora.Pattern) bool { return p.Regex == s[:at] }):
-			return nil, usagef("--%s has %q twice", flag, s[:at])
-		}
-		out = append(out, lora.Pattern{Regex: s[:at], Value: v})
-	}
-	return out, nil
 }
 
 // finished is the last line of `finetune --json`.

@@ -44,10 +44,14 @@ const (
 )
 
 func (m *modelFlags) check() error {
-	if m.weights != weightsStored && m.weights != weightsF32 {
-		return usagef("--weights is %q, want %s or %s", m.weights, weightsStored, weightsF32)
+	return errors.Join(checkWeights(m.weights), checkThreads(m.threads))
+}
+
+func checkWeights(how string) error {
+	if how != weightsStored && how != weightsF32 {
+		return usagef("--weights is %q, want %s or %s", how, weightsStored, weightsF32)
 	}
-	return checkThreads(m.threads)
+	return nil
 }
 
 func checkThreads(n int) error {

@@ -1,0 +1,73 @@
+package tenon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/tenon-ml/tenon/format/gguf"
+	"github.com/tenon-ml/tenon/format/safetensors"
+	"github.com/tenon-ml/tenon/nn/llama"
+	"github.com/tenon-ml/tenon/tensor"
+)
+
+// Outline is a model by the headers of its files.
+type Outline struct {
+	Config llama.Config
+	// Held are the types in which Load holds the tensors, by their Hugging Face names.
+	Held map[string]tensor.DType
+}
+
+// ReadOutline reads a model's configuration and the headers of its files, but no
+// weights.
+func ReadOutline(path string) (o Outline, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return o, err
+	}
+	o.Held = map[string]tensor.DType{}
+	hold := func(name string, dt tensor.DType, shape []int) {
+		if len(shape) != 2 || !stays(dt) {
+			dt = tensor.F32
+		}
+		o.Held[name] = dt
+	}
+	if !info.IsDir() && IsGGUF(path) {
+		f, err := gguf.Open(path)
+		if err != nil {
+			return o, err
+		}
+		defer f.Close()
+		if o.Config, err = configOfGGUF(f); err != nil {
+			return o, err
+		}
+		for name, stored := range newGGUFSource(f, o.Config).stored {
+			t, err := f.Decodable(stored)
+			if err != nil {
+				return o, err
+			}
+			hold(name, t.DType, t.Shape)
+		}
+		return o, nil
+	}
+	if !info.IsDir() && filepath.Ext(path) != ".safetensors" && !isIndex(path) {
+		return o, fmt.Errorf("%s: is no model: want a Hugging Face folder, a .safetensors or a .gguf file", path)
+	}
+	if o.Config, err = llama.ReadConfig(configFile(path)); err != nil {
+		return o, err
+	}
+	open := safetensors.Open
+	if info.IsDir() {
+		open = safetensors.OpenDir
+	}
+	f, err := open(path)
+	if err != nil {
+		return o, err
+	}
+	for _, name := range f.Names() {
+		t, _ := f.Info(name)
+		hold(name, t.DType, t.Shape)
+	}
+	return o, errors.Join(err, f.Close())
+}
