@@ -9,6 +9,7 @@ import (
 
 	"github.com/tenon-ml/tenon/format/chat"
 	"github.com/tenon-ml/tenon/nn"
+	"github.com/tenon-ml/tenon/tensor"
 )
 
 // Request asks for a text.
@@ -20,8 +21,9 @@ type Request struct {
 
 	MaxTokens int
 	Sampling  nn.Sampling
-	Stop      []string    // the text ends before any of these
-	Adapter   *nn.Adapter // nil is the base model
+	Stop      []string     // the text ends before any of these
+	Adapter   *nn.Adapter  // nil is the base model
+	Cache     tensor.DType // of keys and values, see nn.NewKVCache; the zero value is F32
 }
 
 // Generation is a text that was generated.
@@ -77,7 +79,7 @@ func (m *Model) Generate(ctx context.Context, r Request, show func(piece string)
 	if err != nil {
 		return nil, err
 	}
-	q := nn.Request{Prompt: prompt, MaxTokens: r.MaxTokens, Sampling: r.Sampling, EOS: tok.Stops(), Adapter: r.Adapter}
+	q := nn.Request{Prompt: prompt, MaxTokens: r.MaxTokens, Sampling: r.Sampling, EOS: tok.Stops(), Adapter: r.Adapter, Cache: r.Cache}
 	if len(q.EOS) == 0 {
 		q.EOS = m.LM.Config.EOS
 	}

@@ -14,6 +14,10 @@ type Mask struct {
 	// Starts is, for each query [B·Tq], the first key that it may see, rising
 	// along a row: documents that share a row. nil: 0.
 	Starts []int32
+	// Keys is the number of keys where k and v are those of a cache, stored head by
+	// head with room for more: [B, KV, Room, D], of any type that can be decoded.
+	// 0: k and v are [B, Tk, KV, D].
+	Keys int
 }
 
 // Attention returns softmax(scale·q·kᵀ)·v for each head, causal and with grouped
@@ -26,15 +30,22 @@ type Mask struct {
 //	dv = pᵀ·dz    ds = p·(dz·vᵀ - Σ dz·z)    dq = scale·ds·k    dk = scale·dsᵀ·q
 func (q *Value) Attention(k, v *Value, mask Mask, scale float64) *Value {
 	qs, ks := q.Shape(), k.Shape()
-	if len(qs) != 4 || len(ks) != 4 || !ks.Equal(v.Shape()) || qs[0] != ks[0] || qs[3] != ks[3] || qs[1] > ks[1] || qs[2]%ks[2] != 0 {
-		tensor.Bad("attention", "q [B, Tq, H, D] and k, v [B, Tk, KV, D], Tq ≤ Tk, H a multiple of KV", q.T, k.T, v.T)
+	if len(qs) != 4 || len(ks) != 4 || !ks.Equal(v.Shape()) {
+		tensor.Bad("attention", "q [B, Tq, H, D] and k, v [B, Tk, KV, D]", q.T, k.T, v.T)
+	}
+	tk, kv, room := ks[1], ks[2], 0
+	if mask.Keys > 0 {
+		tk, kv, room = mask.Keys, ks[1], ks[2]
+	}
+	if qs[0] != ks[0] || qs[3] != ks[3] || qs[1] > tk || room > 0 && tk > room || qs[2]%kv != 0 {
+		tensor.Bad("attention", "equal B and D, Tq ≤ Tk, H a multiple of KV", q.T, k.T, v.T)
 	}
 	if mask.Starts != nil && len(mask.Starts) != qs[0]*qs[1] || mask.Window < 0 {
 		tensor.Bad("attention", "a window of 0 or more, and a first key for each query or none", q.T)
 	}
-	s := tensor.AttentionShape{B: qs[0], Tq: qs[1], Tk: ks[1], H: qs[2], KV: ks[2], D: qs[3], Scale: float32(scale), Window: mask.Window, Starts: mask.Starts}
+	s := tensor.AttentionShape{B: qs[0], Tq: qs[1], Tk: tk, Room: room, H: qs[2], KV: kv, D: qs[3], Scale: float32(scale), Window: mask.Window, Starts: mask.Starts}
 	kern := q.T.Device().Kernels()
-	if q.T.DType() != tensor.F32 || kern.Attention == nil || kern.AttentionGrad == nil {
+	if q.T.DType() != tensor.F32 || kern.Attention == nil || kern.AttentionGrad == nil || room > 0 && training(q, k, v) {
 		return q.attention(k, v, s)
 	}
 	z := tensor.Result(tensor.F32, qs, q.T)
@@ -53,7 +64,12 @@ func (q *Value) Attention(k, v *Value, mask Mask, scale float64) *Value {
 // attention is Attention in mandatory operations: its definition.
 func (q *Value) attention(k, v *Value, s tensor.AttentionShape) *Value {
 	heads := func(x *Value) *Value { // [B·H, Tk, D], key heads repeated
-		x = x.Permute(0, 2, 1, 3).Reshape(s.B, s.KV, 1, s.Tk*s.D).BroadcastTo(s.B, s.KV, s.H/s.KV, s.Tk*s.D)
+		if s.Room > 0 {
+			x = x.Narrow(2, 0, s.Tk)
+		} else {
+			x = x.Permute(0, 2, 1, 3)
+		}
+		x = x.Reshape(s.B, s.KV, 1, s.Tk*s.D).BroadcastTo(s.B, s.KV, s.H/s.KV, s.Tk*s.D)
 		return x.Reshape(s.B*s.H, s.Tk, s.D)
 	}
 	mask := make([]float64, s.B*s.Tq*s.Tk)

@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -45,6 +46,10 @@ type Request struct {
 	Sampling  Sampling
 	EOS       []int32  // tokens that end the text; they are not yielded
 	Adapter   *Adapter // nil is the base model
+
+	// Cache is the type in which keys and values are kept, see NewKVCache; the zero
+	// value is F32.
+	Cache tensor.DType
 }
 
 // Timing tells how long the parts of a generation took.
@@ -65,7 +70,11 @@ func Generate(ctx context.Context, m CausalLM, dev tensor.Device, r Request, tim
 			return
 		}
 		random := tensor.NewRandom(r.Sampling.Seed, "generate")
-		cache := m.NewCache(dev, len(r.Prompt)+max(r.MaxTokens-1, 0))
+		cache, err := m.NewCache(dev, cmp.Or(r.Cache, tensor.F32), len(r.Prompt)+max(r.MaxTokens-1, 0))
+		if err != nil {
+			yield(0, err)
+			return
+		}
 		defer cache.Close()
 		s := &Step{Tape: autograd.NoGrad(tensor.NewArena(dev)), B: 1, Cache: cache, Adapter: r.Adapter}
 		logits := make([]float32, m.Vocab())

@@ -14,8 +14,8 @@ type CausalLM interface {
 	Output() Layer
 	// Vocab returns V.
 	Vocab() int
-	// NewCache returns an empty cache for up to capacity tokens.
-	NewCache(dev tensor.Device, capacity int) *KVCache
+	// NewCache returns an empty cache for up to capacity tokens, see NewKVCache.
+	NewCache(dev tensor.Device, dt tensor.DType, capacity int) (*KVCache, error)
 }
 
 // Logits returns the logits [B·T, V] of the tokens ids.

@@ -117,7 +117,7 @@ func (c *CPU) attention(dst, lse, q, k, v *Tensor, s AttentionShape) {
 
 func (c *CPU) attendMany(dst, lse, q, k, v *Tensor, s AttentionShape) {
 	z, l, qs := dst.F32(), lse.F32(), q.F32()
-	ks, vs := k.matrix(0, s.B*s.Tk, s.KV*s.D, false), v.matrix(0, s.B*s.Tk, s.KV*s.D, false)
+	ks, vs := s.keys(k), s.keys(v)
 	bq := s.queryBlock()
 	blocks := (s.Tq + bq - 1) / bq
 	c.workers.Run(s.B*s.KV*blocks, func(task, _ int) {
@@ -180,13 +180,26 @@ func (t *attnTask) attend(o []float32, k, v *matrix, s *AttentionShape, b, kv, t
 	}
 }
 
+// keys returns keys or values as a matrix whose rows hold one key's, or one head's
+// of one key in a cache.
+func (s *AttentionShape) keys(x *Tensor) matrix {
+	if s.Room > 0 {
+		return x.matrix(0, s.B*s.KV*s.Room, s.D, false)
+	}
+	return x.matrix(0, s.B*s.Tk, s.KV*s.D, false)
+}
+
 // tile returns rows k0 to k1 of key head kv in the keys or values x, ld floats
 // apart: where they lie, or decoded.
 func (t *attnTask) tile(x *matrix, s *AttentionShape, b, kv, k0, k1 int) (rows []float32, ld int) {
+	row, column := b*s.Tk+k0, kv*s.D
+	if s.Room > 0 {
+		row, column = (b*s.KV+kv)*s.Room+k0, 0
+	}
 	if x.dt == F32 {
-		return x.f32[(b*s.Tk+k0)*x.rs+kv*s.D:], x.rs
+		return x.f32[row*x.rs+column:], x.rs
 	}
 	t.decoded = sized(t.decoded, keyBlock*s.D)
-	x.decode(t.decoded, b*s.Tk+k0, k1-k0, kv*s.D, s.D)
+	x.decode(t.decoded, row, k1-k0, column, s.D)
 	return t.decoded, s.D
 }

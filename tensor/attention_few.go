@@ -63,7 +63,7 @@ func (c *CPU) attendFew(dst, lse, q, k, v *Tensor, s AttentionShape) {
 	g := s.H / s.KV
 	rows := g * s.Tq
 	f.s, f.q = s, q.F32()
-	f.k, f.v = k.matrix(0, s.B*s.Tk, s.KV*s.D, false), v.matrix(0, s.B*s.Tk, s.KV*s.D, false)
+	f.k, f.v = f.s.keys(k), f.s.keys(v)
 	f.pieces, f.perTask = ceil(s.Tk, keyPiece), rows*(s.D+2)
 	tasks := s.B * s.KV * f.pieces
 	f.part = sized(f.part, tasks*f.perTask)

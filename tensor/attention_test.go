@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"math"
 	"runtime"
 	"slices"
 	"testing"
@@ -76,5 +77,81 @@ func TestAttentionGradThreads(t *testing.T) {
 		}
 		arena.Close()
 		cpu.Close()
+	}
+}
+
+// TestAttentionTypes: a cache of a stored type gives what one of its decoded
+// values does, bit by bit, for any number of threads.
+func TestAttentionTypes(t *testing.T) {
+	cpu, two := NewCPU(1), NewCPU(2)
+	defer cpu.Close()
+	defer two.Close()
+	for _, s := range []AttentionShape{
+		{B: 1, Tq: 1, Tk: 300, Room: 320, H: 6, KV: 2, D: 64, Scale: 0.125},
+		{B: 2, Tq: 3, Tk: 70, Room: 71, H: 2, KV: 2, D: 32, Scale: 0.2, Window: 9},
+		{B: 1, Tq: 40, Tk: 190, Room: 190, H: 4, KV: 1, D: 32, Scale: 0.2},
+	} {
+		arena := NewArena(cpu)
+		r := NewRandom(1, "attention")
+		x := func(shape ...int) *Tensor {
+			x := arena.New(F32, shape...)
+			r.Normal(x.F32(), 0, 1)
+			return x
+		}
+		q, k, v := x(s.B, s.Tq, s.H, s.D), x(s.B, s.KV, s.Room, s.D), x(s.B, s.KV, s.Room, s.D)
+		run := func(c *CPU, k, v *Tensor) []float32 {
+			z, lse := x(q.Shape()...), x(s.B, s.H, s.Tq)
+			c.attention(z, lse, q, k, v, s)
+			return append(z.F32s(), lse.F32s()...)
+		}
+		exact := run(cpu, k, v)
+		if !slices.Equal(exact, run(two, k, v)) {
+			t.Errorf("%+v: two threads give other bits", s)
+		}
+		for _, dt := range []DType{F16, Q8_0} {
+			store := func(x *Tensor) (stored, decoded *Tensor) {
+				stored, decoded = arena.New(dt, x.Shape()...), arena.New(F32, x.Shape()...)
+				stored.CopyFrom(x)
+				stored.CopyTo(decoded.F32())
+				return stored, decoded
+			}
+			ks, kd := store(k)
+			vs, vd := store(v)
+			want := run(cpu, kd, vd)
+			if slices.Equal(want, exact) {
+				t.Errorf("%+v: %v rounds nothing", s, dt)
+			}
+			if !slices.Equal(run(cpu, ks, vs), want) || !slices.Equal(run(two, ks, vs), want) {
+				t.Errorf("%+v: %v does not give what its values do", s, dt)
+			}
+		}
+		arena.Close()
+	}
+}
+
+// TestEncodeQ8_0 compares with ggml's definition, in float64.
+func TestEncodeQ8_0(t *testing.T) {
+	x := make([]float32, 96)
+	NewRandom(1, "q8_0").Normal(x, 0, 3)
+	clear(x[32:64]) // a scale of 0
+	x[64], x[65], x[66] = 127, 0.5, -2.5
+	for i := 67; i < 96; i++ {
+		x[i] = 0
+	}
+	raw, got := make([]byte, Q8_0.Bytes(96)), make([]float32, 96)
+	encodeQ8_0(raw, x)
+	Q8_0.Decode(got, raw)
+	if got[64] != 127 || got[65] != 1 || got[66] != -3 || got[40] != 0 {
+		t.Errorf("%v, want 127, 1, -3 (halves go away from zero) and 0", []float32{got[64], got[65], got[66], got[40]})
+	}
+	var top float64
+	for _, v := range x[:32] {
+		top = max(top, math.Abs(float64(v)))
+	}
+	for i, v := range x[:32] {
+		// Half a step, and what the rounding of the scale to F16 adds.
+		if d := math.Abs(float64(got[i] - v)); d > top/127/2+top/2048 {
+			t.Errorf("element %d: %g became %g", i, v, got[i])
+		}
 	}
 }

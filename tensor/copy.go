@@ -52,10 +52,13 @@ func copyRows[D, S float32 | float64](dst []D, ds []int, src []S, ss []int, shap
 }
 
 func (c *CPU) encode(dst, src *Tensor) {
-	if dst.dt == F32 {
+	switch dst.dt {
+	case F32:
 		o := operands{z: dst.F32(), x: src.F32()}
 		c.spread(len(o.z), 2*chunk, o, func(o operands, lo, hi int) { copy(o.z[lo:hi], o.x[lo:hi]) })
-		return
+	case Q8_0:
+		encodeQ8_0(dst.Bytes(), src.F32())
+	default:
+		dst.dt.Encode(dst.Bytes(), src.F32())
 	}
-	dst.dt.Encode(dst.Bytes(), src.F32())
 }

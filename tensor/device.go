@@ -73,10 +73,11 @@ type Kernels struct {
 }
 
 // AttentionShape describes causal grouped-query attention. Queries are
-// [B, Tq, H, D], keys and values [B, Tk, KV, D]. Query head h uses key head
-// h / (H/KV). Visible tells which keys a query sees.
+// [B, Tq, H, D], keys and values [B, Tk, KV, D], or those of a cache, [B, KV, Room, D] of any
+// type that can be decoded. Query head h uses key head h / (H/KV). Visible tells which keys a query sees.
 type AttentionShape struct {
 	B, Tq, Tk, H, KV, D int
+	Room                int     // keys that a head has room for in a cache; 0: no cache
 	Scale               float32 // of q·k, usually 1/√D
 	Window              int     // of the last keys; 0: all
 	Starts              []int32 // [B·Tq], the first key that a query may see, rising along a row; nil: 0

@@ -36,6 +36,10 @@ func (x *matrix) decode(dst []float32, r0, rows, c0, cols int) {
 		}
 		return
 	}
+	if cols == ld {
+		x.dt.Decode(dst[:rows*cols], x.raw[x.dt.Bytes(r0*ld):])
+		return
+	}
 	for r := range rows {
 		x.dt.Decode(dst[r*cols:][:cols], x.raw[x.dt.Bytes((r0+r)*ld+c0):])
 	}

@@ -5,16 +5,21 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon"
 	"github.com/tenon-ml/tenon/format/chat"
+	"github.com/tenon-ml/tenon/tensor"
 )
+
+// cacheTypes are the types in which keys and values can be kept.
+var cacheTypes = []string{"f32", "f16", "q8_0"}
 
 func newGenerate(e *env) *cobra.Command {
 	var m modelFlags
-	var prompt, message string
+	var prompt, message, cache string
 	var asJSON bool
 	var r tenon.Request
 	cmd := &cobra.Command{
@@ -35,6 +40,9 @@ the end. Temperature 0, the default, always takes the likeliest token.`,
 			}
 			if err := r.Sampling.Check(); err != nil {
 				return usageError{err}
+			}
+			if r.Cache, _ = tensor.ParseDType(strings.ToUpper(cache)); !slices.Contains(cacheTypes, cache) {
+				return usagef("--cache is %q, want %s", cache, strings.Join(cacheTypes, ", "))
 			}
 			if slices.Contains(r.Stop, "") {
 				return usagef("--stop is empty")
@@ -77,6 +85,7 @@ the end. Temperature 0, the default, always takes the likeliest token.`,
 	f.StringVar(&prompt, "prompt", "", "text to continue, as it is")
 	f.StringVar(&message, "chat", "", "message to answer, by the chat template")
 	f.IntVar(&r.MaxTokens, "max-tokens", 256, "stop after so many tokens")
+	f.StringVar(&cache, "cache", cacheTypes[0], "type of the key-value cache: "+strings.Join(cacheTypes, ", "))
 	f.Float64Var(&r.Sampling.Temperature, "temperature", 0, "divides the logits; 0 takes the likeliest token")
 	f.Float64Var(&r.Sampling.TopP, "top-p", 1, "draw from the likeliest tokens that have this probability together")
 	f.IntVar(&r.Sampling.TopK, "top-k", 0, "draw from so many likeliest tokens; 0 is all")

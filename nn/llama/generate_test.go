@@ -81,7 +81,10 @@ func TestCached(t *testing.T) {
 			}
 			want := run(nil, ids)
 			for _, piece := range []int{1, 7, 64} {
-				cache := m.NewCache(dev, len(ids))
+				cache, err := m.NewCache(dev, tensor.F32, len(ids))
+				if err != nil {
+					t.Fatal(err)
+				}
 				var got []float32
 				for part := range slices.Chunk(ids, piece) {
 					got = append(got, run(cache, part)...)
@@ -99,6 +102,85 @@ func TestCached(t *testing.T) {
 				cache.Close()
 			}
 		})
+	}
+}
+
+// TestCacheTypes: F16 and Q8_0 caches give the logits of an F32 one but for the
+// rounding of keys and values, and take the memory that they should while the text
+// grows past their room.
+func TestCacheTypes(t *testing.T) {
+	dev := tensor.NewCPU(2)
+	defer dev.Close()
+	c, err := ParseConfig([]byte(`{"model_type": "llama", "vocab_size": 97, "hidden_size": 128, "intermediate_size": 96,
+		"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024,
+		"rms_norm_eps": 1e-5, "rope_theta": 10000, "hidden_act": "silu"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := New(c)
+	for name, p := range nn.Params(m) {
+		r := tensor.NewRandom(1, name)
+		p.T, err = tensor.Make(dev, p.Shape(), func(dst []float32) error {
+			r.Normal(dst, 0, 0.15)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer nn.Release(m)
+	ids := make([]int32, 600)
+	for i := range ids {
+		ids[i] = int32(i*i+3) % int32(m.Vocab())
+	}
+	arena := tensor.NewArena(dev)
+	s := &nn.Step{Tape: autograd.NoGrad(arena), B: 1}
+	run := func(dt tensor.DType) (logits []float32, bytes int) {
+		cache, err := m.NewCache(dev, dt, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cache.Close()
+		s.Cache = cache
+		rest := ids
+		for _, n := range []int{250, 3, 20, 1, 1, 235, 90} {
+			s.T = n
+			logits = append(logits, nn.Logits(m, s, rest[:n]).T.F32s()...)
+			s.Tape.Close()
+			arena.Close()
+			rest = rest[n:]
+		}
+		return logits, cache.Bytes()
+	}
+	want, most := run(tensor.F32)
+	if most > 1000*3*2*64*4 || most < 600*3*2*64*4 {
+		t.Errorf("a cache of 600 tokens takes %d bytes", most)
+	}
+	var size float64
+	for _, v := range want {
+		size += float64(v) * float64(v) / float64(len(want))
+	}
+	for _, c := range []struct {
+		dt           tensor.DType
+		bytes, worst float64 // beside F32: of memory, and of the logits' root mean square
+	}{{tensor.F16, 0.5, 2e-3}, {tensor.Q8_0, 34.0 / 128, 5e-2}} {
+		got, bytes := run(c.dt)
+		var worst, mean float64
+		for i, v := range got {
+			d := math.Abs(float64(v - want[i]))
+			worst, mean = max(worst, d), mean+d*d/float64(len(got))
+		}
+		worst, mean = worst/math.Sqrt(size), math.Sqrt(mean/size)
+		t.Logf("%v: logits differ by %.1e in the mean square, at most %.1e", c.dt, mean, worst)
+		if !(worst <= c.worst) || float64(bytes) != c.bytes*float64(most) || !(mean > 0) {
+			t.Errorf("%v: logits differ by up to %g, want %g; %d bytes beside %d", c.dt, worst, c.worst, bytes, most)
+		}
+	}
+	m.Config.HeadDim = 33
+	for _, dt := range []tensor.DType{tensor.Q8_0, tensor.BF16} {
+		if _, err := m.NewCache(dev, dt, 10); err == nil {
+			t.Errorf("a cache of %v and heads of 33: no error", dt)
+		}
 	}
 }
 

@@ -141,10 +141,11 @@ func (a *Attention) Forward(s *nn.Step, x *autograd.Value) *autograd.Value {
 	q := a.rotate(s, a.Q.Forward(s, x), a.QNorm, a.heads)
 	k := a.rotate(s, a.K.Forward(s, x), a.KNorm, a.kv)
 	v := a.V.Forward(s, x).Reshape(s.B, s.T, a.kv, a.dim)
+	mask := autograd.Mask{Window: a.window, Starts: s.Starts}
 	if s.Cache != nil {
-		k, v = s.Cache.Append(a.layer, k, v)
+		k, v, mask.Keys = s.Cache.Append(a.layer, k, v)
 	}
-	z := q.Attention(k, v, autograd.Mask{Window: a.window, Starts: s.Starts}, 1/math.Sqrt(float64(a.dim)))
+	z := q.Attention(k, v, mask, 1/math.Sqrt(float64(a.dim)))
 	return a.O.Forward(s, z.Reshape(n, a.heads*a.dim))
 }
 
@@ -211,8 +212,8 @@ func (m *Model) Output() nn.Layer { return m.Head }
 func (m *Model) Vocab() int { return m.Config.VocabSize }
 
 // NewCache returns an empty key-value cache for up to capacity tokens.
-func (m *Model) NewCache(dev tensor.Device, capacity int) *nn.KVCache {
-	return nn.NewKVCache(dev, m.Config.NumHiddenLayers, capacity, m.Config.NumKeyValueHeads*m.Config.HeadDim)
+func (m *Model) NewCache(dev tensor.Device, dt tensor.DType, capacity int) (*nn.KVCache, error) {
+	return nn.NewKVCache(dev, dt, m.Config.NumHiddenLayers, capacity, m.Config.NumKeyValueHeads, m.Config.HeadDim)
 }
 
 // Family returns the model_type, by which defaults are chosen.

@@ -238,6 +238,23 @@ func attention(s *suite) {
 		s.k.Attention(z.Tensor, l.Tensor, pq.Tensor, pk.Tensor, pv.Tensor, c)
 		s.check(golden.Scores, fmt.Sprintf("attention %+v", c), z, want)
 		s.check(golden.Scores, fmt.Sprintf("lse of attention %+v", c), l, lse)
+		cached := c
+		cached.Room = c.Tk + 2
+		heads := func(x []float64) *placed { // as a cache holds them
+			y := make([]float64, c.B*c.KV*cached.Room*c.D)
+			for i := range y {
+				y[i] = math.NaN()
+			}
+			for i := range c.B * c.Tk * c.KV {
+				b, j, h := i/c.KV/c.Tk, i/c.KV%c.Tk, i%c.KV
+				copy(y[((b*c.KV+h)*cached.Room+j)*c.D:], x[i*c.D:(i+1)*c.D])
+			}
+			return s.put(y, c.B, c.KV, cached.Room, c.D)
+		}
+		zc, lc := s.empty(pq.Shape()...), s.empty(c.B, c.H, c.Tq)
+		s.k.Attention(zc.Tensor, lc.Tensor, pq.Tensor, heads(k).Tensor, heads(v).Tensor, cached)
+		s.check(golden.Scores, fmt.Sprintf("attention %+v", cached), zc, want)
+		s.check(golden.Scores, fmt.Sprintf("lse of attention %+v", cached), lc, lse)
 		gq, gk, gv := s.empty(pq.Shape()...), s.empty(pk.Shape()...), s.empty(pk.Shape()...)
 		s.k.AttentionGrad(gq.Tensor, gk.Tensor, gv.Tensor, s.put(dz, pq.Shape()...).Tensor, z.Tensor, l.Tensor, pq.Tensor, pk.Tensor, pv.Tensor, c)
 		s.check(golden.Scores, fmt.Sprintf("dq of attention %+v", c), gq, dq)
