@@ -207,43 +207,58 @@ func checkBlock(block int) error {
 	return nil
 }
 
-// Quantize returns x encoded in 4 bits, owned by the caller: the codes and scales that
-// bitsandbytes' quantize_4bit gives on the CPU. With double quantisation the
-// 8-bit codes of the scales are the nearest ones, and the offset is the mean of
-// the scales rounded once, which bitsandbytes' are not always. With SearchAbsmax scales are
-// chosen for a small squared error. NaN and Inf are errors.
+// Quantize returns x encoded as o.DType, owned by the caller. NaN and Inf are errors.
+//
+// In NF4 and FP4 it has the codes and scales that bitsandbytes' quantize_4bit gives on
+// the CPU. With double quantisation the 8-bit codes of the scales are the nearest ones,
+// and the offset is the mean of the scales, rounded once, which bitsandbytes' are not
+// always. With SearchAbsmax scales are chosen for a small squared error.
+//
+// In Q8_0 it has the blocks that ggml's reference gives; rows are whole blocks of 32.
 func Quantize(dev Device, x []float32, shape Shape, o QuantOptions) (*Tensor, error) {
-	if err := checkBlock(o.Block); err != nil {
-		return nil, err
-	}
-	var e *encoder
-	switch o.DType {
-	case NF4:
-		e = nf4Encoder
-	case FP4:
-		e = fp4Encoder
-	default:
-		return nil, fmt.Errorf("cannot quantise to %s, want NF4 or FP4", o.DType)
-	}
 	if len(x) != shape.Elems() {
 		Bad("quantise", fmt.Sprintf("%d elements", len(x)), Meta(F32, shape...))
 	}
+	switch o.DType {
+	case NF4:
+		return quantize4(dev, x, shape, o, nf4Encoder)
+	case FP4:
+		return quantize4(dev, x, shape, o, fp4Encoder)
+	case Q8_0:
+		return quantizeQ8_0(dev, x, shape)
+	}
+	return nil, fmt.Errorf("cannot quantise to %s, want NF4, FP4 or Q8_0", o.DType)
+}
+
+// notFinite is the error of a range of elements one of which is NaN or Inf.
+func notFinite(lo, hi int) error {
+	return fmt.Errorf("an element among %d to %d is NaN or Inf", lo, hi-1)
+}
+
+// pieces runs f over 0 ≤ i < n, on the workers of a CPU.
+func pieces(dev Device, n, size int, f func(lo, hi int)) {
+	if c, ok := dev.(*CPU); ok {
+		c.ranges(n, max(1, size), f)
+	} else {
+		f(0, n)
+	}
+}
+
+func quantize4(dev Device, x []float32, shape Shape, o QuantOptions, e *encoder) (*Tensor, error) {
+	if err := checkBlock(o.Block); err != nil {
+		return nil, err
+	}
 	blocks := ceil(len(x), o.Block)
 	codes, absmax := make([]byte, ceil(len(x), 2)), make([]float32, blocks)
-	encode := func(lo, hi int) {
+	pieces(dev, blocks, chunk/o.Block, func(lo, hi int) {
 		for b := lo; b < hi; b++ {
 			from, to := b*o.Block, min((b+1)*o.Block, len(x))
 			absmax[b] = e.encode(codes[from/2:(to+1)/2], x[from:to], o.Block, o.SearchAbsmax)
 		}
-	}
-	if c, ok := dev.(*CPU); ok {
-		c.ranges(blocks, max(1, chunk/o.Block), encode)
-	} else {
-		encode(0, blocks)
-	}
+	})
 	for b, v := range absmax {
 		if v-v != 0 {
-			return nil, fmt.Errorf("an element among %d to %d is NaN or Inf", b*o.Block, min((b+1)*o.Block, len(x))-1)
+			return nil, notFinite(b*o.Block, min((b+1)*o.Block, len(x)))
 		}
 	}
 	q := Quant{Block: o.Block, Table: *e.values}

@@ -285,23 +285,66 @@ func TestNF4Error(t *testing.T) {
 	}
 }
 
+// Q8_0 is llama.cpp's, bit for bit.
+func TestQuantizeQ8_0(t *testing.T) {
+	data, err := os.ReadFile("../testdata/nf4/streams.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden struct {
+		Q8_0 struct {
+			Seed   uint64
+			N      int
+			SHA256 string
+		} `json:"q8_0"`
+	}
+	if err := json.Unmarshal(data, &golden); err != nil {
+		t.Fatal(err)
+	}
+	x := stream(golden.Q8_0.Seed, golden.Q8_0.N)
+	for i := range 32 {
+		x[32+i] *= 1e4
+		x[64+i] *= 1e-6
+		x[96+i] = 0
+	}
+	dev := tensor.NewCPU(2)
+	defer dev.Close()
+	q, err := tensor.Quantize(dev, x, tensor.Shape{len(x) / 64, 64}, tensor.QuantOptions{DType: tensor.Q8_0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Release()
+	if got := sha(q.Raw()); got != golden.Q8_0.SHA256 {
+		t.Errorf("SHA-256 %s, want %s", got, golden.Q8_0.SHA256)
+	}
+	x[500] = 1e8 // its scale is Inf in F16
+	for _, bad := range []struct {
+		x     []float32
+		shape tensor.Shape
+	}{{x, tensor.Shape{len(x)}}, {x[:100], tensor.Shape{100}}, {[]float32{0}, nil}} {
+		if _, err := tensor.Quantize(dev, bad.x, bad.shape, tensor.QuantOptions{DType: tensor.Q8_0}); err == nil {
+			t.Errorf("shape %v is taken", bad.shape)
+		}
+	}
+}
+
 func TestQuantizeRefuses(t *testing.T) {
 	dev := tensor.NewCPU(1)
 	defer dev.Close()
-	x := make([]float32, 100)
+	x := make([]float32, 128)
 	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
-		for _, at := range []int{0, 63, 64, 99} {
+		for _, at := range []int{0, 63, 64, 127} {
 			y := slices.Clone(x)
 			y[at] = bad
 			for _, o := range []tensor.QuantOptions{{DType: tensor.NF4, Block: 64}, {DType: tensor.FP4, Block: 32, Double: true, SearchAbsmax: true}} {
-				if _, err := tensor.Quantize(dev, y, tensor.Shape{100}, o); err == nil {
+				if _, err := tensor.Quantize(dev, y, tensor.Shape{len(y)}, o); err == nil {
 					t.Errorf("%v at %d is taken", bad, at)
 				}
 			}
 		}
 	}
 	for _, o := range []tensor.QuantOptions{{DType: tensor.NF4}, {DType: tensor.NF4, Block: 16}, {DType: tensor.NF4, Block: 96}, {DType: tensor.NF4, Block: 8192}, {DType: tensor.Q4_0, Block: 64}} {
-		if _, err := tensor.Quantize(dev, x, tensor.Shape{100}, o); err == nil {
+		if _, err := tensor.Quantize(dev, x, tensor.Shape{len(x)}, o); err == nil {
 			t.Errorf("%+v is taken", o)
 		}
 	}

@@ -3,7 +3,7 @@
 
 cases.safetensors    small tensors in full: odd sizes, partial blocks, zeros, ties, subnormal, large and single numbers:
                      X.in, X.codes, X.absmax, X.out for X = nf4|fp4.block.name
-streams.json         SHA-256 of codes, absmax and decoded values (F32, BF16, F16) of streams of numbers that both sides make
+streams.json         also the SHA-256 of a stream in Q8_0, by gguf-py and llama.cpp; SHA-256 of codes, absmax and decoded values (F32, BF16, F16) of streams of numbers that both sides make
                      (stream below), for each type and block
 double.safetensors   what double quantisation gives for such a stream: absmax codes, nested absmax, offset, map, and
                      the scales that they stand for
@@ -15,7 +15,9 @@ Deterministic: python3 testdata/gen/nf4.py
 """
 import golden  # first
 
+import ctypes
 import hashlib
+import importlib.util
 import os
 
 os.environ["TORCHDYNAMO_DISABLE"] = "1"  # the all-torch decoder would be compiled
@@ -24,6 +26,8 @@ import bitsandbytes.functional as F
 import numpy as np
 import torch
 from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
+from gguf import GGMLQuantizationType
+from gguf.quants import quantize
 
 SEED = 4
 OUT = golden.ROOT / "nf4"
@@ -110,7 +114,22 @@ for kind in ("nf4", "fp4"):
 
 meta = golden.provenance(SEED, "bitsandbytes", "numpy")
 golden.write(OUT / "cases.safetensors", tensors, meta)
-golden.write_json(OUT / "streams.json", {"made_by": meta, "streams": streams})
+
+# Q8_0, with large and tiny blocks among the others.
+seed, n = 99, 131072
+x = stream(seed, n).numpy()
+x[32:64] *= np.float32(1e4)
+x[64:96] *= np.float32(1e-6)
+x[96:128] = 0
+q8 = quantize(x, GGMLQuantizationType.Q8_0)
+ggml = ctypes.CDLL(os.path.join(os.path.dirname(importlib.util.find_spec("llama_cpp").origin), "lib", "libggml-base.so"))
+ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
+theirs = np.zeros_like(q8)
+assert ggml.ggml_quantize_chunk(ctypes.c_int(8), x.ctypes.data_as(ctypes.c_void_p), theirs.ctypes.data_as(ctypes.c_void_p),
+                                ctypes.c_int64(0), ctypes.c_int64(1), ctypes.c_int64(n), None) == q8.nbytes
+assert (theirs == q8).all()
+meta |= golden.versions("gguf", "llama-cpp-python")
+golden.write_json(OUT / "streams.json", {"made_by": meta, "streams": streams, "q8_0": {"seed": seed, "n": n, "sha256": hashlib.sha256(q8.tobytes()).hexdigest()}})
 
 double = {}
 for kind, block in (("nf4", 64), ("fp4", 128), ("nf4", 32)):
