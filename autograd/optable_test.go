@@ -437,6 +437,44 @@ var ops = []op{
 			return affineCases(g, s, lead...)
 		},
 	}),
+	named("Affines", golden.Sums, "", without("the goldens of Affine run it as a group of one", op{
+		inputs: []string{"x", "weight 1", "bias 1", "a 1", "b 1", "bbias 1", "weight 2", "bias 2", "a 2", "b 2", "bbias 2", "weight 3", "bias 3", "a 3", "b 3", "bbias 3"},
+		run: func(_ *Tape, in []*Value, c *opCase) *Value {
+			var group []Affine
+			for i := 1; i < len(in); i += 5 {
+				group = append(group, affineOf(in[i:], c))
+			}
+			return Concat(len(in[0].Shape())-1, Affines(nil, in[0], group)...)
+		},
+		make: func(g *gen, s size) []*opCase {
+			// Members of several widths and ranks, some of them without low-rank term.
+			var out []*opCase
+			lead := [size(3)][]int{{2}, {3, 23}, {150}}[s]
+			for _, c := range [size(3)][][][2]int{ // out, r
+				{{{3, 2}, {2, 0}, {4, 1}}, {{2, 0}, {3, 0}}},
+				{{{31, 8}, {17, 3}, {33, 0}}, {{9, 0}, {16, 16}}},
+				{{{257, 16}, {64, 4}, {130, 16}}},
+			}[s] {
+				in := [size(3)]int{3, 65, 130}[s]
+				k := &opCase{Scale: 1.5, in: []*array{g.arr(1, append(slices.Clone(lead), in)...)}}
+				for i, m := range c {
+					w := []*array{g.arr(unit(in), m[0], in), nil, nil, nil, nil}
+					if i == 1 {
+						w[1] = g.arr(1, m[0])
+					}
+					if m[1] > 0 {
+						w[2], w[3] = g.arr(unit(in), m[1], in), g.arr(unit(m[1]), m[0], m[1])
+					}
+					if i == 0 && m[1] > 0 {
+						w[4] = g.arr(1, m[0])
+					}
+					k.in = append(k.in, w...)
+				}
+				out = append(out, k)
+			}
+			return out
+		},
+	})),
 	named("CrossEntropy", golden.Scores, "cross_entropy", op{
 		inputs: []string{"hidden", "weight", "bias", "a", "b", "bbias"},
 		run: func(_ *Tape, in []*Value, c *opCase) *Value {

@@ -20,7 +20,7 @@ func (x *Value) RMSNorm(w *Value, eps float64) *Value {
 	if v := unrecorded(z, x, w); v != nil {
 		return v
 	}
-	return recordAll("rmsnorm", z, []*Value{x, w}, []tt{x.T, w.T, rstd}, func(dz tt, want []bool) []tt {
+	v := recordAll("rmsnorm", z, []*Value{x, w}, []tt{x.T, w.T, rstd}, func(dz tt, want []bool) []tt {
 		var dx, dw tt
 		if want[0] {
 			dx = tensor.Result(tensor.F32, x.Shape(), dz)
@@ -31,6 +31,12 @@ func (x *Value) RMSNorm(w *Value, eps float64) *Value {
 		k.RMSNormGrad(dx, dw, dz, x.T, w.T, rstd)
 		return []tt{dx, dw}
 	})
+	v.again = &again{[]tt{x.T, w.T, rstd}, func() tt {
+		z := tensor.Result(tensor.F32, x.Shape(), x.T)
+		k.RMSNorm(z, rstd, x.T, w.T, eps) // rstd is what it was
+		return z
+	}}
+	return v
 }
 
 // rmsNorm is RMSNorm in mandatory operations: its definition.

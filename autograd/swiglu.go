@@ -19,11 +19,17 @@ func (x *Value) SwiGLU(up *Value) *Value {
 	if v := unrecorded(z, x, up); v != nil {
 		return v
 	}
-	return recordAll("swiglu", z, []*Value{x, up}, []tt{x.T, up.T}, func(dz tt, _ []bool) []tt {
+	v := recordAll("swiglu", z, []*Value{x, up}, []tt{x.T, up.T}, func(dz tt, _ []bool) []tt {
 		dx, dup := tensor.Result(tensor.F32, x.Shape(), dz), tensor.Result(tensor.F32, x.Shape(), dz)
 		k.SwiGLUGrad(dx, dup, dz, x.T, up.T)
 		return []tt{dx, dup}
 	})
+	v.again = &again{[]tt{x.T, up.T}, func() tt {
+		z := tensor.Result(tensor.F32, x.Shape(), x.T)
+		k.SwiGLU(z, x.T, up.T)
+		return z
+	}}
+	return v
 }
 
 // swiGLU is SwiGLU in mandatory operations: its definition.

@@ -22,6 +22,26 @@ type Value struct {
 
 	tape *Tape // that operations on it are recorded on; nil for parameters
 	node int   // 1 + its place on the tape; 0 if nothing trainable led to it
+	out  int   // 1 + its place among the results of an operation that has several
+
+	again *again // how to compute it once more; nil: it is not cheap
+}
+
+// again says how to compute a tensor once more from others, which is cheaper than
+// to keep it for the backward pass.
+type again struct {
+	from []*tensor.Tensor
+	make func() *tensor.Tensor
+}
+
+// kept returns what an operation that needs v in its backward pass is to keep, and
+// a function that returns v's tensor there.
+func (v *Value) kept() (keep []*tensor.Tensor, get func() *tensor.Tensor) {
+	if v.again != nil {
+		return v.again.from, v.again.make
+	}
+	t := v.T
+	return []*tensor.Tensor{t}, func() *tensor.Tensor { return t }
 }
 
 // Param returns a parameter. It is frozen until Trainable is set.
@@ -66,6 +86,7 @@ type node struct {
 	back   func(dz *tensor.Tensor) []*tensor.Tensor
 	keep   []*tensor.Tensor
 	dz     *tensor.Tensor
+	outs   []*tensor.Tensor // dz of each result, if there are several
 }
 
 // NewTape returns a tape that records, whose tensors belong to the arena.
@@ -150,7 +171,12 @@ func (n *node) release() {
 	if n.dz != nil {
 		n.dz.Release()
 	}
-	n.keep, n.dz, n.back = nil, nil, nil
+	for _, d := range n.outs {
+		if d != nil {
+			d.Release()
+		}
+	}
+	n.keep, n.dz, n.outs, n.back = nil, nil, nil, nil
 }
 
 // input is one operand of an operation with the gradient with respect to it,
@@ -263,6 +289,26 @@ func (t *Tape) record(z *tensor.Tensor, inputs []*Value, keep []*tensor.Tensor,
 	return v
 }
 
+// recordSeveral is recordAll for operations with several results. back gets dz of
+// each, nil where nothing depends on it.
+func recordSeveral(name string, z []*tensor.Tensor, inputs []*Value, keep []*tensor.Tensor,
+	back func(dz []*tensor.Tensor, want []bool) []*tensor.Tensor) []*Value {
+	outs := make([]*tensor.Tensor, len(z))
+	first := recordAll(name, z[0], inputs, keep, func(_ *tensor.Tensor, want []bool) []*tensor.Tensor { return back(outs, want) })
+	values := make([]*Value, len(z))
+	for i := range z {
+		v := *first
+		v.T, values[i] = z[i], &v
+		if v.node > 0 {
+			v.out = i + 1
+		}
+	}
+	if first.node > 0 {
+		first.tape.nodes[first.node-1].outs = outs
+	}
+	return values
+}
+
 // wanted tells of which inputs the gradient is wanted.
 func wanted(inputs []*Value) (want []bool, any bool) {
 	want = make([]bool, len(inputs))
@@ -319,10 +365,10 @@ func (t *Tape) backward(z *Value, dz *tensor.Tensor, grads Grads) {
 	if z.node > len(t.nodes) {
 		panic("autograd: Backward twice on one tape, which keeps nothing after the first time")
 	}
-	t.nodes[z.node-1].dz = dz.Retain()
+	t.add(z, dz)
 	for i := len(t.nodes) - 1; i >= 0; i-- { // those after z lead nowhere
 		n := &t.nodes[i]
-		if n.dz == nil {
+		if n.dz == nil && !slices.ContainsFunc(n.outs, func(d *tensor.Tensor) bool { return d != nil }) {
 			n.release()
 			continue
 		}
@@ -358,6 +404,10 @@ func (t *Tape) add(v *Value, dx *tensor.Tensor) {
 		return
 	}
 	n := &t.nodes[v.node-1]
+	if v.out > 0 {
+		n.outs[v.out-1] = sum(n.outs[v.out-1], dx)
+		return
+	}
 	n.dz = sum(n.dz, dx)
 }
 

@@ -32,6 +32,34 @@ func newCounting(t *testing.T) *counting {
 		c.rows += dst.Rows()
 		f(dst, x, y, tx, ty, alpha, accumulate)
 	}
+	affine, grad := c.kernels.Affine, c.kernels.AffineGrad
+	c.kernels.Affine = func(z []*tensor.Tensor, h, x, a *tensor.Tensor, terms []tensor.AffineTerm) {
+		if h != nil {
+			c.products++
+		}
+		for _, t := range terms {
+			c.products++
+			if t.B != nil {
+				c.products++
+			}
+		}
+		affine(z, h, x, a, terms)
+	}
+	c.kernels.AffineGrad = func(dx, da *tensor.Tensor, db []*tensor.Tensor, u *tensor.Tensor, dz []*tensor.Tensor, h, x, a *tensor.Tensor, terms []tensor.AffineTerm) {
+		for i, t := range terms {
+			for _, wanted := range []bool{dx != nil, u != nil && t.B != nil, db[i] != nil} {
+				if wanted {
+					c.products++
+				}
+			}
+		}
+		for _, wanted := range []bool{u != nil && dx != nil, da != nil} {
+			if wanted {
+				c.products++
+			}
+		}
+		grad(dx, da, db, u, dz, h, x, a, terms)
+	}
 	return c
 }
 
@@ -859,4 +887,66 @@ func TestMisuse(t *testing.T) {
 	}
 	one.Close()
 	two.Close()
+}
+
+// TestAffinesUnused: a member of a group on whose result nothing depends gets no
+// gradient, and the others and x the same as without it.
+func TestAffinesUnused(t *testing.T) {
+	cpu := newCPU(t)
+	g := newGen("unused")
+	arena := tensor.NewArena(cpu)
+	defer arena.Close()
+	tape := NewTape(arena)
+	leaf := func(shape ...int) *Value { return tape.Leaf(g.arr(1, shape...).tensor(tape, tensor.F32)) }
+	x, group := leaf(7, 5), make([]Affine, 3)
+	for i := range group {
+		group[i] = Affine{W: leaf(4, 5), A: leaf(3, 5), B: leaf(4, 3), Scale: 2}
+	}
+	gradients := func(y []*Value) Grads {
+		grads := Grads{}
+		Backward(y[0].Add(y[len(y)-1]).SumAll(), grads)
+		return grads
+	}
+	got, want := gradients(Affines(nil, x, group)), gradients(Affines(nil, x, []Affine{group[0], group[2]}))
+	defer got.Release()
+	defer want.Release()
+	if got[group[1].A] != nil || got[group[1].B] != nil || got[group[1].W] != nil {
+		t.Error("a member that leads nowhere has a gradient")
+	}
+	if len(got) != 7 || len(want) != 7 {
+		t.Errorf("%d and %d gradients, want 7", len(got), len(want))
+	}
+	for v, w := range want {
+		if err := golden.Compare(golden.Sums, "gradient", v.Shape(), got[v].F64s(), w.F64s()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestKeptAgain: what is cheap to compute again is not kept.
+func TestKeptAgain(t *testing.T) {
+	cpu := newCPU(t)
+	g := newGen("again")
+	arena := tensor.NewArena(cpu)
+	defer arena.Close()
+	tape := NewTape(arena)
+	defer tape.Close()
+	leaf := func(shape ...int) *Value { return tape.Leaf(g.arr(1, shape...).tensor(tape, tensor.F32)) }
+	x, w := leaf(7, 5), leaf(5)
+	norm := x.RMSNorm(w, 1e-5)
+	y := Affines(nil, norm, []Affine{{W: leaf(4, 5)}, {W: leaf(4, 5)}})
+	product := y[0].SwiGLU(y[1])
+	product.Affine(Affine{W: leaf(3, 4)})
+	for _, n := range tape.nodes {
+		for _, k := range n.keep {
+			if b, _ := k.Buffer(); b == buffer(norm) || b == buffer(product) {
+				t.Errorf("a tensor of shape %v is kept that could be computed again", k.Shape())
+			}
+		}
+	}
+}
+
+func buffer(v *Value) tensor.Buffer {
+	b, _ := v.T.Buffer()
+	return b
 }

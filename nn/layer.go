@@ -88,6 +88,24 @@ func (s *Step) Block(x *autograd.Value, block Layer) *autograd.Value {
 	return s.Tape.Scope(func() *autograd.Value { return block.Forward(s, x) })
 }
 
+// Affines appends the outputs of layers over one x to dst. If they all are Affine they
+// run as one operation.
+func (s *Step) Affines(dst []*autograd.Value, x *autograd.Value, layers ...Layer) []*autograd.Value {
+	group := make([]autograd.Affine, 0, 4)
+	for _, l := range layers {
+		if a, ok := l.(Affine); ok {
+			group = append(group, a.Affine(s))
+		}
+	}
+	if len(group) == len(layers) {
+		return autograd.Affines(dst, x, group)
+	}
+	for _, l := range layers {
+		dst = append(dst, l.Forward(s, x))
+	}
+	return dst
+}
+
 // Linear is y = x·Wᵀ + b, the weight [out, in] as PyTorch stores it.
 type Linear struct {
 	Weight *autograd.Value `nn:"weight"`

@@ -47,6 +47,16 @@ type Kernels struct {
 
 	// Encode stores the elements of src, in order, as dst's type, which may be F32.
 	Encode func(dst, src *Tensor)
+	// Affine sets h = x·aᵀ [N, R] for x [N, in] and the inner halves a [R, in] of the
+	// low-rank terms, and z = x·wᵀ + scale·h[:, at:at+r]·bᵀ of each term. h and a are
+	// nil if no term is low-rank.
+	Affine func(z []*Tensor, h, x, a *Tensor, terms []AffineTerm)
+	// AffineGrad sets what is not nil of
+	//
+	//	u[:, at:at+r] = scale·dz·b    dx = Σ dz·w + u·a    da = uᵀ·x    db = scale·dzᵀ·h[:, at:at+r]
+	//
+	// u, which dx and da need if any term is low-rank, is zero in the columns of no term.
+	AffineGrad func(dx, da *Tensor, db []*Tensor, u *Tensor, dz []*Tensor, h, x, a *Tensor, terms []AffineTerm)
 	// RMSNorm computes dst[r] = x[r]·rstd[r]·w, rstd[r] = 1/√(mean(x[r]²)+eps).
 	RMSNorm func(dst, rstd, x, w *Tensor, eps float64)
 	// RMSNormGrad sets dx and adds to dw; either may be nil.

@@ -19,6 +19,8 @@ func (c *CPU) table() Kernels {
 		MatMul:     c.matMul,
 
 		Encode:        c.encode,
+		Affine:        c.affine,
+		AffineGrad:    c.affineGrad,
 		RMSNorm:       c.rmsNorm,
 		RMSNormGrad:   c.rmsNormGrad,
 		RoPE:          c.rope,

@@ -138,9 +138,11 @@ func (b *Block) Forward(s *nn.Step, x *autograd.Value) *autograd.Value {
 // Forward returns the attention of x [B·T, C].
 func (a *Attention) Forward(s *nn.Step, x *autograd.Value) *autograd.Value {
 	n := s.B * s.T
-	q := a.rotate(s, a.Q.Forward(s, x), a.QNorm, a.heads)
-	k := a.rotate(s, a.K.Forward(s, x), a.KNorm, a.kv)
-	v := a.V.Forward(s, x).Reshape(s.B, s.T, a.kv, a.dim)
+	var buf [3]*autograd.Value
+	y := s.Affines(buf[:0], x, a.Q, a.K, a.V)
+	q := a.rotate(s, y[0], a.QNorm, a.heads)
+	k := a.rotate(s, y[1], a.KNorm, a.kv)
+	v := y[2].Reshape(s.B, s.T, a.kv, a.dim)
 	mask := autograd.Mask{Window: a.window, Starts: s.Starts}
 	if s.Cache != nil {
 		k, v, mask.Keys = s.Cache.Append(a.layer, k, v)
@@ -161,7 +163,9 @@ func (a *Attention) rotate(s *nn.Step, x *autograd.Value, norm *nn.RMSNorm, head
 
 // Forward returns the gated MLP of x.
 func (m *MLP) Forward(s *nn.Step, x *autograd.Value) *autograd.Value {
-	return m.Down.Forward(s, m.Gate.Forward(s, x).SwiGLU(m.Up.Forward(s, x)))
+	var buf [2]*autograd.Value
+	y := s.Affines(buf[:0], x, m.Gate, m.Up)
+	return m.Down.Forward(s, y[0].SwiGLU(y[1]))
 }
 
 // angles sets the rotary angles of the call's tokens: one row a token of a row of

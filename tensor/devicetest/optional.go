@@ -14,6 +14,7 @@ var optional = []struct {
 	test
 	has func(*tensor.Kernels) bool
 }{
+	{test{"affine", affine}, func(k *tensor.Kernels) bool { return k.Affine != nil && k.AffineGrad != nil }},
 	{test{"rmsnorm", rmsNorm}, func(k *tensor.Kernels) bool { return k.RMSNorm != nil }},
 	{test{"rmsnorm gradient", rmsNormGrad}, func(k *tensor.Kernels) bool { return k.RMSNormGrad != nil }},
 	{test{"rope", rope}, func(k *tensor.Kernels) bool { return k.RoPE != nil }},
@@ -27,6 +28,92 @@ var optional = []struct {
 
 // rows are the matrices that the row-wise kernels are tested on.
 var rows = [][2]int{{1, 8}, {3, 5}, {4, 67}, {1, 576}, {129, 200}}
+
+// product returns the m×n product of x and y, whose elements are x(i, l) and y(l, j).
+func product(m, n, k int, x, y func(i, j int) float64) []float64 {
+	z := make([]float64, m*n)
+	for i := range z {
+		for l := range k {
+			z[i] += x(i/n, l) * y(l, i%n)
+		}
+	}
+	return z
+}
+
+func affine(s *suite) {
+	const n, in, rank, scale = 19, 45, 7, 0.75
+	row := func(x []float64, cols int) func(i, j int) float64 {
+		return func(i, j int) float64 { return x[i*cols+j] }
+	}
+	col := func(x []float64, cols int) func(i, j int) float64 {
+		return func(i, j int) float64 { return x[j*cols+i] }
+	}
+	x, a := s.numbers(n*in, 1), s.numbers(rank*in, 0.2)
+	h := product(n, rank, in, row(x, in), col(a, in))
+	dx, u := make([]float64, n*in), make([]float64, n*rank)
+	var terms []tensor.AffineTerm
+	var z, dz, db, noDB []*tensor.Tensor
+	var results, gradients []*placed
+	var wants, wantDB [][]float64
+	px, pa, ph := s.put(x, n, in), s.put(a, rank, in), s.empty(n, rank)
+	for _, c := range []struct{ out, r, at int }{{33, 4, 0}, {18, 0, 0}, {16, 2, 4}} { // a column is no term's
+		w, b, d := s.numbers(c.out*in, 0.2), s.numbers(c.out*c.r, 1), s.numbers(n*c.out, 1)
+		part := func(i, j int) float64 { return h[i*rank+c.at+j] }
+		want := product(n, c.out, in, row(x, in), col(w, in))
+		for i, v := range product(n, c.out, c.r, part, col(b, c.r)) {
+			want[i] += scale * v
+		}
+		term := tensor.AffineTerm{W: s.put(w, c.out, in).Tensor, Scale: scale, At: c.at}
+		var gb *tensor.Tensor
+		if c.r > 0 {
+			term.B = s.put(b, c.out, c.r).Tensor
+			g := s.empty(c.out, c.r)
+			gb = g.Tensor
+			of := product(c.out, c.r, n, col(d, c.out), part)
+			for i := range of {
+				of[i] *= scale
+			}
+			gradients, wantDB = append(gradients, g), append(wantDB, of)
+		}
+		for i, v := range product(n, in, c.out, row(d, c.out), row(w, in)) {
+			dx[i] += v
+		}
+		for i, v := range product(n, c.r, c.out, row(d, c.out), row(b, c.r)) {
+			u[i/c.r*rank+c.at+i%c.r] = scale * v
+		}
+		r := s.empty(n, c.out)
+		terms, z, dz, db, noDB = append(terms, term), append(z, r.Tensor), append(dz, s.put(d, n, c.out).Tensor), append(db, gb), append(noDB, nil)
+		results, wants = append(results, r), append(wants, want)
+	}
+	for i, v := range product(n, in, rank, row(u, rank), row(a, in)) {
+		dx[i] += v
+	}
+	s.k.Affine(z, ph.Tensor, px.Tensor, pa.Tensor, terms)
+	s.check(golden.Scores, "h of affine", ph, h)
+	for i, r := range results {
+		s.check(golden.Scores, fmt.Sprintf("affine %d", i), r, wants[i])
+	}
+	for _, wantX := range []bool{true, false} {
+		gx, ga, gu := s.empty(n, in), s.empty(rank, in), s.put(make([]float64, n*rank), n, rank)
+		if wantX {
+			s.k.AffineGrad(gx.Tensor, nil, noDB, gu.Tensor, dz, nil, nil, pa.Tensor, terms)
+			s.check(golden.Scores, "dx of affine", gx, dx)
+		} else {
+			s.k.AffineGrad(nil, ga.Tensor, db, gu.Tensor, dz, ph.Tensor, px.Tensor, nil, terms)
+			s.check(golden.Scores, "da of affine", ga, product(rank, in, n, col(u, rank), row(x, in)))
+			for i, g := range gradients {
+				s.check(golden.Scores, fmt.Sprintf("db %d of affine", i), g, wantDB[i])
+			}
+		}
+	}
+	// Without low-rank terms.
+	r, g := s.empty(n, 18), s.empty(n, in)
+	s.k.Affine([]*tensor.Tensor{r.Tensor}, nil, px.Tensor, nil, terms[1:2])
+	s.check(golden.Scores, "affine without low-rank term", r, wants[1])
+	s.k.AffineGrad(g.Tensor, nil, noDB[:1], nil, []*tensor.Tensor{dz[1]}, nil, nil, nil, terms[1:2])
+	d := dz[1].F64s()
+	s.check(golden.Scores, "dx of affine without low-rank term", g, product(n, in, 18, row(d, 18), row(terms[1].W.F64s(), in)))
+}
 
 // rstd returns 1/√(mean(x²)+eps).
 func rstd(x []float64, eps float64) float64 {
