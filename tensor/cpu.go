@@ -230,10 +230,11 @@ func (m *memory) trim() error {
 	return nil
 }
 
-// cpuBytes returns the tensor's own bytes if they have a Go address.
+// cpuBytes returns the tensor's own bytes if they have a Go address: a large tensor of
+// a dry CPU has none.
 func (t *Tensor) cpuBytes() ([]byte, bool) {
 	b, ok := t.store.buf.(*cpuBuffer)
-	if !ok {
+	if !ok || b.b == nil {
 		return nil, false
 	}
 	lo, hi := t.byteRange()
