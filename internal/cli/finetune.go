@@ -35,6 +35,7 @@ type finetune struct {
 	seq           int
 	schedule      string
 	options       train.Options
+	budget        budget
 	json          bool
 
 	dir  *outDir     // --out
@@ -106,6 +107,7 @@ The data is JSONL, each line one of
 	f.BoolVar(&c.noShuffle, "no-shuffle", false, "take the lines in the file's order, from the top again at its end")
 	f.StringVar(&c.eval, "eval", "", "JSONL file to measure the loss on, before, during and after training")
 	f.BoolVar(&c.options.Recompute, "recompute", false, "keep less for the backward pass and compute it again: less memory, more time")
+	f.StringVar(&c.budget.memory, "memory", "", "refuse a run that takes more: 6GB, 500MB (default: what the machine has available)")
 	f.IntVar(&c.saveEvery, "save-every", 0, "save the state every so many steps in OUT/checkpoint-N; 0: only when interrupted")
 	f.IntVar(&c.saveTotal, "save-total", 0, "keep only so many of the newest checkpoints; 0 keeps all")
 	f.StringVar(&c.resume, "resume", "", "go on with an interrupted run: its OUT, or a checkpoint in it")
@@ -132,7 +134,7 @@ func (c *finetune) check(cmd *cobra.Command, e *env) error {
 		return nil
 	}
 	err := errors.Join(
-		positive("batch", c.loader.Batch), positive("accumulate", c.loader.Accumulate), positive("seq", c.seq),
+		c.budget.check(), positive("batch", c.loader.Batch), positive("accumulate", c.loader.Accumulate), positive("seq", c.seq),
 		number("lr", c.options.LR), number("warmup", c.options.Warmup),
 		number("weight-decay", c.options.WeightDecay), number("clip", c.options.Clip),
 		number("save-every", float64(c.saveEvery)), number("save-total", float64(c.saveTotal)),
@@ -211,9 +213,13 @@ type finished struct {
 	RSS     int64         `json:"rss_bytes"`
 	Eval    *train.Result `json:"eval,omitempty"` // on the held-out file, after training
 	Out     string        `json:"out"`
+	compared
 }
 
 func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
+	if err := c.refuse(e); err != nil {
+		return err
+	}
 	reads := []input{
 		{flag: "model", path: c.model}, {flag: "data", path: c.data}, {flag: "eval", path: c.eval},
 		{flag: "init-adapter", path: c.initAdapter, replaced: true},
@@ -292,6 +298,9 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 	for _, s := range r.state.History {
 		end.Tokens += s.Tokens
 	}
+	if end.compared, err = c.compare(); err != nil {
+		return err
+	}
 	held := ""
 	if n := len(r.state.Evals); n > 0 {
 		end.Eval = &r.state.Evals[n-1].Result
@@ -300,8 +309,8 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 	if c.json {
 		return writeJSON(e.stdout, end)
 	}
-	_, err = fmt.Fprintf(e.stderr, "%d steps in %s: loss %.4f (was %.4f)%s; %d parameters trained; written to %q\n",
-		end.Steps, time.Since(start).Round(100*time.Millisecond), end.Loss, r.state.History[0].Loss, held, end.Params, c.out)
+	_, err = fmt.Fprintf(e.stderr, "%d steps in %s: loss %.4f (was %.4f)%s; %d parameters trained; written to %q; %v\n",
+		end.Steps, time.Since(start).Round(100*time.Millisecond), end.Loss, r.state.History[0].Loss, held, end.Params, c.out, end.compared)
 	return err
 }
 
