@@ -75,21 +75,20 @@ func (c *Config) matcher() (*matcher, error) {
 	return m, nil
 }
 
+// first returns the number of the first pattern that matches a module, -1 if none does.
+func first(patterns []*regexp.Regexp, module string) int {
+	return slices.IndexFunc(patterns, func(re *regexp.Regexp) bool { return re.MatchString(module) })
+}
+
 // rank returns the rank of a module and what its low-rank term is multiplied by:
 // alpha/r, or alpha/√r.
 func (m *matcher) rank(module string) (r int, scale float64) {
 	r, alpha := m.c.Rank, m.c.Alpha
-	for i, re := range m.ranks {
-		if re.MatchString(module) {
-			r = int(m.c.Ranks[i].Value)
-			break
-		}
+	if i := first(m.ranks, module); i >= 0 {
+		r = int(m.c.Ranks[i].Value)
 	}
-	for i, re := range m.alphas {
-		if re.MatchString(module) {
-			alpha = m.c.Alphas[i].Value
-			break
-		}
+	if i := first(m.alphas, module); i >= 0 {
+		alpha = m.c.Alphas[i].Value
 	}
 	if m.c.RSLoRA {
 		return r, alpha / math.Sqrt(float64(r))
@@ -174,28 +173,74 @@ func modules(model any) []string {
 	return out
 }
 
+// match reports whether the targets name a slot, excluded or not.
+func (m *matcher) match(s nn.Slot, output nn.Layer) bool {
+	if m.c.Targets.AllLinear {
+		return s.Layer() != nil && s.Layer() != output
+	}
+	return m.targeted(s.Path)
+}
+
+// outputOf returns the model's head, nil if it is no language model.
+func outputOf(model any) nn.Layer {
+	if lm, ok := model.(nn.CausalLM); ok {
+		return lm.Output()
+	}
+	return nil
+}
+
+// Idle is a part of a configuration that changes nothing on a model: a name or a
+// pattern, and PEFT's key for it.
+type Idle struct{ Key, Value string }
+
+// Idle returns the names in exclude_modules that keep no target out, and the
+// patterns in rank_pattern and alpha_pattern that hold for no adapted layer, as PEFT
+// accepts them in silence.
+func (a *Adapter) Idle() []Idle {
+	m, err := a.Config.matcher()
+	if err != nil {
+		return nil // design has reported it
+	}
+	var out []Idle
+	output := outputOf(a.model)
+	for _, name := range append(slices.Clone(m.c.Exclude.List), m.c.Exclude.Regex) {
+		excludes := func(s nn.Slot) bool {
+			if name == m.c.Exclude.Regex {
+				return m.exclude.MatchString(s.Path) && m.match(s, output)
+			}
+			return named([]string{name}, s.Path) && m.match(s, output)
+		}
+		if name != "" && !slices.ContainsFunc(nn.Slots(a.model), excludes) {
+			out = append(out, Idle{"exclude_modules", name})
+		}
+	}
+	idle := func(key string, patterns Patterns, compiled []*regexp.Regexp) {
+		for i, p := range patterns {
+			if !slices.ContainsFunc(a.terms, func(t *placed) bool { return t.a != nil && first(compiled, t.path) == i }) {
+				out = append(out, Idle{key, p.Regex})
+			}
+		}
+	}
+	idle("rank_pattern", m.c.Ranks, m.ranks)
+	idle("alpha_pattern", m.c.Alphas, m.alphas)
+	return out
+}
+
 // targets returns the slots of a model that the configuration names: linear layers
 // and embeddings. A target that matches nothing, and one that matches something
 // else, are errors.
 func (m *matcher) targets(model any) ([]nn.Slot, error) {
 	targets := m.c.Targets
 	adaptable := map[string]bool{}
-	var output nn.Layer
-	if lm, ok := model.(nn.CausalLM); ok {
-		output = lm.Output()
-	}
+	output := outputOf(model)
 	var out []nn.Slot
 	excluded := false
 	for _, s := range nn.Slots(model) {
-		linear, ok := s.Layer().(nn.Affine)
-		if !ok && s.Embedder() == nil {
+		if _, ok := s.Layer().(nn.Affine); !ok && s.Embedder() == nil {
 			continue
 		}
 		adaptable[s.Path] = true
-		match := m.targeted(s.Path)
-		if targets.AllLinear {
-			match = linear != nil && s.Layer() != output
-		}
+		match := m.match(s, output)
 		switch {
 		case match && m.excluded(s.Path):
 			excluded = true

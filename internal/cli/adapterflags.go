@@ -27,13 +27,16 @@ func (a *adapterFlags) add(f *pflag.FlagSet, l *lora.Config) {
 	f.StringVar(&l.Bias, "bias", "none", "biases of the model to train: none, all, or lora_only: those of adapted layers")
 }
 
-// parse writes what the flags say into a configuration.
-func (a *adapterFlags) parse(l *lora.Config) error {
+// parse writes what the flags say into a configuration. A flag that is given says
+// something.
+func (a *adapterFlags) parse(f *pflag.FlagSet, l *lora.Config) error {
 	l.Targets, l.Exclude = lora.ParseNames(a.targets), lora.ParseNames(a.exclude)
 	l.Save = lora.ParseNames(a.save).List
 	var err, bad error
-	if a.save != "" && len(l.Save) == 0 {
-		err = usagef("--modules-to-save is %q, want names such as lm_head", a.save)
+	for _, flag := range []string{"targets", "exclude", "layers", "modules-to-save"} {
+		if f := f.Lookup(flag); f.Changed && lora.ParseNames(f.Value.String()).None() {
+			err = errors.Join(err, usagef("--%s is %q, which names nothing", flag, f.Value))
+		}
 	}
 	l.Layers, bad = parseLayers(a.layers)
 	err = errors.Join(err, bad)

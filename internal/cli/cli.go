@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode"
@@ -72,8 +73,12 @@ func execute(e *env, args []string) int {
 	root.InitDefaultCompletionCmd()
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") && !strings.HasPrefix(args[0], "__") {
 		// Before its flags, which the root does not know, are complained of.
-		if known, _, err := root.Find(args[:1]); err != nil || known == root {
-			fmt.Fprintf(e.stderr, "tenon: unknown command %q\n\n%s", args[0], root.UsageString())
+		names := args[:1]
+		if names[0] == "help" {
+			names = slices.DeleteFunc(slices.Clone(args[1:]), func(a string) bool { return strings.HasPrefix(a, "-") })
+		}
+		if known, _, err := root.Find(names); len(names) > 0 && (err != nil || known == root) {
+			fmt.Fprintf(e.stderr, "tenon: unknown command %q\n\n%s", names[0], root.UsageString())
 			return exitUsage
 		}
 	}
@@ -128,15 +133,17 @@ PEFT's folders, read and written.`,
 			return nil
 		},
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, command := range []func(*env) *cobra.Command{
-		newBench, newDemo, newEval, newFinetune, newGenerate, newInspect, newLogits, newMerge, newPlan, newTokenize,
+		newBench, newDemo, newEval, newFinetune, newGenerate, newInspect, newLogits, newMerge, newPlan, newTokenize, newVersion,
 	} {
 		root.AddCommand(command(e))
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/tenon-ml/tenon/asm"
 )
 
 // result is what a command left behind.
@@ -48,11 +50,20 @@ func TestUsage(t *testing.T) {
 		want string
 	}{
 		{[]string{"frobnicate"}, `tenon: unknown command "frobnicate"`},
+		{[]string{"help", "frobnicate"}, `tenon: unknown command "frobnicate"`},
 		{[]string{"--frobnicate"}, "tenon: unknown flag: --frobnicate"},
 	} {
 		r := tenonCmd(t, c.args...)
 		if r.code != exitUsage || !strings.HasPrefix(r.err, c.want+"\n") || !strings.Contains(r.err, "Usage:") || r.stdout != "" {
 			t.Errorf("%v: status %d, stdout %q, stderr %q", c.args, r.code, r.stdout, r.err)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	for _, arg := range []string{"version", "--version"} {
+		if r := tenonCmd(t, arg); r.code != exitDone || !strings.HasPrefix(r.stdout, "tenon ") || !strings.Contains(r.stdout, asm.Tier()) || r.err != "" {
+			t.Errorf("%s: %+v", arg, r)
 		}
 	}
 }

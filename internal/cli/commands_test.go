@@ -314,8 +314,8 @@ func TestFinetuneFlags(t *testing.T) {
 	if end := last("--steps", "4", "--eval", dir+"/held.jsonl", "--lr", "0"); end.Eval == nil || end.Eval.Tokens != 3 {
 		t.Errorf("%+v", end)
 	}
-	last("--steps", "1", "--rank-pattern", `layers\.0\.self_attn\.q_proj=3`, "--rank-pattern", "q_proj=2", "--rank-pattern", "v=9", "--alpha-pattern", "(a=b|v_proj)=4.5", "--bias", "lora_only", "--modules-to-save", "norm, lm_head", "--pack")
-	if c := config(); fmt.Sprint(c["rank_pattern"]) != `map[layers\.0\.self_attn\.q_proj:3 q_proj:2 v:9]` || fmt.Sprint(c["alpha_pattern"]) != "map[(a=b|v_proj):4.5]" ||
+	last("--steps", "1", "--rank-pattern", `layers\.0\.self_attn\.q_proj=3`, "--rank-pattern", "q_proj=2", "--rank-pattern", "v_proj=9", "--alpha-pattern", "(a=b|v_proj)=4.5", "--bias", "lora_only", "--modules-to-save", "norm, lm_head", "--pack")
+	if c := config(); fmt.Sprint(c["rank_pattern"]) != `map[layers\.0\.self_attn\.q_proj:3 q_proj:2 v_proj:9]` || fmt.Sprint(c["alpha_pattern"]) != "map[(a=b|v_proj):4.5]" ||
 		c["bias"] != "lora_only" || fmt.Sprint(c["modules_to_save"]) != "[norm lm_head]" {
 		t.Errorf("%v", c)
 	}
@@ -325,7 +325,7 @@ func TestFinetuneFlags(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"model.layers.0.self_attn.q_proj.lora_A.weight": "[3 32]", "model.layers.1.self_attn.q_proj.lora_A.weight": "[2 32]",
-		"model.layers.0.self_attn.v_proj.lora_A.weight": "[8 32]", "model.norm.weight": "[32]", "lm_head.weight": "[96 32]",
+		"model.layers.0.self_attn.v_proj.lora_A.weight": "[9 32]", "model.norm.weight": "[32]", "lm_head.weight": "[96 32]",
 	} {
 		if shapes[name] != want {
 			t.Errorf("%s has shape %s, want %s", name, shapes[name], want)
@@ -384,6 +384,7 @@ func TestFinetuneErrors(t *testing.T) {
 		{[]string{"--targets", "q_proj,nowhere"}, []string{"nowhere"}},
 		{[]string{"--targets", "re:("}, []string{"("}},
 		{[]string{"--rank-pattern", "(=2"}, []string{"rank_pattern", "("}},
+		{[]string{"--layers", "0,2"}, []string{"--layers has 2", "2 blocks"}},
 		{[]string{"--modules-to-save", "nowhere"}, []string{"modules_to_save", "nowhere"}},
 		{[]string{"--init-adapter", testdata + "/lora/all-linear-untied/adapter", "--model", testdata + "/llama/gqa-tied"}, []string{"adapter_model.safetensors"}},
 		{[]string{"--out", model}, []string{"is what --model reads"}},
@@ -418,12 +419,38 @@ func TestFinetuneErrors(t *testing.T) {
 		{"--method", "full", "--init-adapter", "x"}, {"--bias", "some"}, {"--modules-to-save", ","}, {"--rank-pattern", "q_proj"}, {"--rank-pattern", "=3"},
 		{"--rank-pattern", "q_proj=x"}, {"--rank-pattern", "q_proj=1.5"}, {"--rank-pattern", "q_proj=2", "--rank-pattern", "q_proj=3"},
 		{"--alpha-pattern", "q_proj=NaN"}, {"--save-every", "-1"}, {"--save-total", "-1"},
+		{"--alpha", "0"}, {"--alpha-pattern", "q_proj=0"}, {"--targets", ""}, {"--targets", " ,"}, {"--exclude", ""}, {"--layers", ""}, {"--modules-to-save", ""},
+		{"--weights", "f16"}, {"--weights", ""}, {"--weights", "stored", "--method", "full"},
 	} {
 		if len(args) > 0 && args[0] != "--model" {
 			args = append([]string{"--model", model, "--data", "d", "--out", "o"}, args...)
 		}
 		if r := tenonCmd(t, append([]string{"finetune"}, args...)...); r.code != exitUsage || r.stdout != "" || !strings.Contains(r.err, "Usage:") {
 			t.Errorf("%v: %+v", args, r)
+		}
+	}
+}
+
+// TestFinetuneIdle warns of flags that change nothing, which PEFT takes in silence.
+func TestFinetuneIdle(t *testing.T) {
+	dir := t.TempDir()
+	plant(t, dir, map[string]string{"d.jsonl": `{"input_ids": [1,2,3,4,5,6]}`})
+	for _, c := range []struct {
+		args []string
+		want string // what the warning names, "" for none
+	}{
+		{[]string{"--exclude", "v_proj", "--rank-pattern", "q_proj=2", "--alpha-pattern", `layers\.0\..*=2`}, ""},
+		{[]string{"--exclude", "re:.*v_proj"}, ""},
+		{[]string{"--exclude", "v_proj,o_proj"}, `--exclude: "o_proj"`},
+		{[]string{"--exclude", "re:.*down.*"}, `--exclude: ".*down.*"`},
+		{[]string{"--rank-pattern", "o_proj=2"}, `--rank-pattern: "o_proj"`},
+		{[]string{"--rank-pattern", "q_proj=2", "--rank-pattern", `layers\.0.*q_proj=3`}, `--rank-pattern: "layers\\.0.*q_proj"`},
+		{[]string{"--alpha-pattern", "q=3"}, `--alpha-pattern: "q"`},
+	} {
+		r := tenonCmd(t, append([]string{"finetune", "--model", testdata + "/llama/mha", "--data", dir + "/d.jsonl", "--out", dir + "/out", "--steps", "1", "--json"}, c.args...)...)
+		warned := strings.Contains(r.err, "matches no layer that is adapted")
+		if r.code != exitDone || warned != (c.want != "") || !strings.Contains(r.err, c.want) {
+			t.Errorf("%v: %+v", c.args, r)
 		}
 	}
 }

@@ -165,9 +165,17 @@ func (c *finetune) check(cmd *cobra.Command, e *env) error {
 	if c.method == "full" && c.initAdapter != "" {
 		err = errors.Join(err, usagef("--init-adapter has no meaning with --method full"))
 	}
+	if c.lora.Alpha == 0 {
+		err = errors.Join(err, usagef("--alpha is 0: the adapter would be multiplied by it and learn nothing"))
+	}
 	var bad error
 	c.lora.Alphas, bad = parsePatterns("alpha-pattern", c.alphas)
-	err = errors.Join(err, c.adapterFlags.parse(&c.lora), bad)
+	err = errors.Join(err, c.adapterFlags.parse(cmd.Flags(), &c.lora), bad)
+	for _, p := range c.lora.Alphas {
+		if p.Value == 0 {
+			err = errors.Join(err, usagef("--alpha-pattern is %s=0: the adapter would be multiplied by it and learn nothing", p.Regex))
+		}
+	}
 	if err = errors.Join(err, inUsage(c.lora.Check())); err != nil {
 		return err
 	}
@@ -190,6 +198,9 @@ func (c *finetune) check(cmd *cobra.Command, e *env) error {
 var ofAdapter = []string{
 	"rank", "alpha", "targets", "exclude", "layers", "rank-pattern", "alpha-pattern", "modules-to-save", "bias", "dropout", "rslora",
 }
+
+// flagOf is the flag by PEFT's key for it.
+var flagOf = map[string]string{"exclude_modules": "exclude", "rank_pattern": "rank-pattern", "alpha_pattern": "alpha-pattern"}
 
 // whyUnused says why no flag of a new adapter is used, "" if they are.
 func (c *finetune) whyUnused() string {
@@ -465,8 +476,17 @@ func (r *run) prepare() error {
 		if r.lora.Targets.None() {
 			r.lora.Targets.List = lora.DefaultTargets(r.LM.Family())
 		}
+		for _, n := range r.lora.Layers {
+			if blocks := len(r.LM.Block); n >= blocks {
+				return fmt.Errorf("--layers has %d, and the model has %d blocks, from 0 on", n, blocks)
+			}
+		}
 		r.lora.BaseModel = r.finetune.model
-		r.adapter, err = lora.New(r.LM, adapterName, r.lora, r.options.Seed, r.Device)
+		if r.adapter, err = lora.New(r.LM, adapterName, r.lora, r.options.Seed, r.Device); err == nil {
+			for _, idle := range r.adapter.Idle() {
+				r.warn("--%s: %q matches no layer that is adapted", flagOf[idle.Key], idle.Value)
+			}
+		}
 	}
 	if err != nil {
 		return err

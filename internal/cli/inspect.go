@@ -34,7 +34,14 @@ type inspection struct {
 	Base       *baseModel       `json:"base,omitempty"`
 	Bytes      int64            `json:"bytes"`  // of tensor data
 	DTypes     map[string]int64 `json:"dtypes"` // elements stored as each type
+	Memory     *memoryBytes     `json:"memory_bytes,omitempty"`
 	Tensors    []tensorInfo     `json:"tensors"`
+}
+
+// memoryBytes are what a model's weights take in memory, by --weights.
+type memoryBytes struct {
+	Stored int64 `json:"stored"`
+	F32    int64 `json:"f32"`
 }
 
 // baseModel is the model that an adapter was trained on.
@@ -302,6 +309,19 @@ func (i *inspection) count(tied bool) {
 func (i *inspection) ofModel() {
 	share := 1.0
 	i.Trainable, i.Share = i.Parameters, &share
+	if i.Kind != "model" {
+		return
+	}
+	i.Memory = &memoryBytes{F32: 4 * i.Parameters}
+	for _, t := range i.Tensors {
+		switch {
+		case t.Parameters == 0:
+		case len(t.Shape) == 2: // as they are, but for F64
+			i.Memory.Stored += min(t.Bytes, 4*t.Parameters)
+		default:
+			i.Memory.Stored += 4 * t.Parameters
+		}
+	}
 }
 
 // print writes the inspection for people.
@@ -339,6 +359,9 @@ func (i *inspection) print(w io.Writer) error {
 	}
 	fmt.Fprintf(w, "%d tensors, %d parameters (%s), %s of data: %s\n",
 		len(i.Tensors), i.Parameters, countText(i.Parameters), bytesText(i.Bytes), strings.Join(types, ", "))
+	if m := i.Memory; m != nil {
+		fmt.Fprintf(w, "in memory: %s as stored, %s with --weights f32\n", bytesText(m.Stored), bytesText(m.F32))
+	}
 	var err error
 	switch {
 	case i.Kind == "adapter" && i.Share != nil:

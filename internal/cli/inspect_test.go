@@ -54,6 +54,9 @@ func TestInspectModels(t *testing.T) {
 		if c.tensors > 0 && (len(i.Tensors) != c.tensors || i.Parameters != c.parameters) {
 			t.Errorf("%s: %d tensors, %d parameters; want %d, %d", c.path, len(i.Tensors), i.Parameters, c.tensors, c.parameters)
 		}
+		if m := i.Memory; (m != nil) != (c.kind == "model") || m != nil && (m.F32 != 4*i.Parameters || (m.Stored < m.F32) != (c.dtype != "F32")) {
+			t.Errorf("%s: memory %+v", c.path, m)
+		}
 		if i.Trainable != i.Parameters || i.Share == nil || *i.Share != 1 {
 			t.Errorf("%s: trainable %d, share %v", c.path, i.Trainable, i.Share)
 		}

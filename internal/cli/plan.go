@@ -111,7 +111,7 @@ func (c *planned) check(cmd *cobra.Command) error {
 	c.options.F32 = c.weights == weightsF32
 	l := &c.options.LoRA
 	l.Alpha = 1 // which costs nothing
-	return errors.Join(c.adapter.parse(l), inUsage(l.Check()))
+	return errors.Join(c.adapter.parse(cmd.Flags(), l), inUsage(l.Check()))
 }
 
 // open returns the model to plan and what it is called.
