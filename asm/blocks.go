@@ -5,10 +5,11 @@ import "encoding/binary"
 // The block formats of GGUF that are decoded here hold 32 elements in a block of
 // so many bytes.
 const (
-	blockLen = 32
-	sizeQ8_0 = 34
-	sizeQ4_0 = 18
-	sizeQ4_1 = 20
+	blockLen   = 32
+	sizeQ8_0   = 34
+	sizeQ4_0   = 18
+	sizeQ4_1   = 20
+	sizeIQ4_NL = 18
 )
 
 // DecodeQ8_0 decodes GGUF's Q8_0: a block is an F16 scale d and 32 signed bytes
@@ -77,6 +78,24 @@ func DecodeQ4_1(dst []float32, src []byte) {
 		for j, q := range src[4:sizeQ4_1] {
 			dst[j] = float32(d*float32(q&15)) + m
 			dst[j+16] = float32(d*float32(q>>4)) + m
+		}
+	}
+}
+
+// iq4NL has the 16 values of a nibble in IQ4_NL: denser around zero, as weights are.
+var iq4NL = [16]float32{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
+
+// DecodeIQ4_NL decodes GGUF's IQ4_NL: a block is an F16 scale d and 16 bytes of nibbles
+// as in Q4_0. len(dst) is a multiple of 32.
+//
+//	dst[i] = d * iq4NL[q[i]]
+func DecodeIQ4_NL(dst []float32, src []byte) {
+	src = src[:len(dst)/blockLen*sizeIQ4_NL]
+	for ; len(dst) > 0; dst, src = dst[blockLen:], src[sizeIQ4_NL:] {
+		x, d := (*[blockLen]float32)(dst), f16ToF32(binary.LittleEndian.Uint16(src))
+		for j, q := range src[2:sizeIQ4_NL] {
+			x[j] = d * iq4NL[q&15]
+			x[j+16] = d * iq4NL[q>>4]
 		}
 	}
 }

@@ -191,28 +191,12 @@ func encodeBF16Vec(src []float32, dst []byte)
 //go:noescape
 func encodeF16Vec(src []float32, dst []byte)
 
-// dotsBF16 multiplies rows of BF16, stride bytes apart, by x; a row has units of 32
-// elements, at least one, and there is at least one row:
-//
-//	dst[i] = Σ_l w[i][l] * x[l]
-//
-//go:noescape
-func dotsBF16(dst *float32, w *byte, stride, rows int, x *float32, units int)
-
 // decodeQ8_0Vec is, for whole blocks,
 //
 //	dst[i] = d * q[i], a block being an F16 d and 32 int8 q
 //
 //go:noescape
 func decodeQ8_0Vec(dst []float32, src []byte)
-
-// dotsQ8_0 multiplies rows of Q8_0, stride bytes apart, by x; a row has units of 32
-// elements, at least one, and there is at least one row:
-//
-//	dst[i] = Σ_l w[i][l] * x[l]
-//
-//go:noescape
-func dotsQ8_0(dst *float32, w *byte, stride, rows int, x *float32, units int)
 
 // decodeQ4_0Vec is, for whole blocks,
 //
@@ -221,28 +205,12 @@ func dotsQ8_0(dst *float32, w *byte, stride, rows int, x *float32, units int)
 //go:noescape
 func decodeQ4_0Vec(dst []float32, src []byte)
 
-// dotsQ4_0 multiplies rows of Q4_0, stride bytes apart, by x; a row has units of 32
-// elements, at least one, and there is at least one row:
-//
-//	dst[i] = Σ_l w[i][l] * x[l]
-//
-//go:noescape
-func dotsQ4_0(dst *float32, w *byte, stride, rows int, x *float32, units int)
-
 // decodeQ4_1Vec is, for whole blocks,
 //
 //	dst[i] = d*q[i] + m, a block being F16 d and m and 32 nibbles q, low ones first
 //
 //go:noescape
 func decodeQ4_1Vec(dst []float32, src []byte)
-
-// dotsQ4_1 multiplies rows of Q4_1, stride bytes apart, by x; a row has units of 32
-// elements, at least one, and there is at least one row:
-//
-//	dst[i] = Σ_l w[i][l] * x[l]
-//
-//go:noescape
-func dotsQ4_1(dst *float32, w *byte, stride, rows int, x *float32, units int)
 
 // nibblesVec decodes 256 nibbles, 64 in 32 bytes, low ones first, with a scale
 // and a minimum for every 32:

@@ -31,13 +31,9 @@ func decodeBF16Vec(dst []float32, src []byte)                                   
 func decodeF16Vec(dst []float32, src []byte)                                    { panic(useVec) }
 func encodeBF16Vec(src []float32, dst []byte)                                   { panic(useVec) }
 func encodeF16Vec(src []float32, dst []byte)                                    { panic(useVec) }
-func dotsBF16(dst *float32, w *byte, stride, rows int, x *float32, units int)   { panic(useVec) }
 func decodeQ8_0Vec(dst []float32, src []byte)                                   { panic(useVec) }
-func dotsQ8_0(dst *float32, w *byte, stride, rows int, x *float32, units int)   { panic(useVec) }
 func decodeQ4_0Vec(dst []float32, src []byte)                                   { panic(useVec) }
-func dotsQ4_0(dst *float32, w *byte, stride, rows int, x *float32, units int)   { panic(useVec) }
 func decodeQ4_1Vec(dst []float32, src []byte)                                   { panic(useVec) }
-func dotsQ4_1(dst *float32, w *byte, stride, rows int, x *float32, units int)   { panic(useVec) }
 func nibblesVec(dst *float32, q *byte, scale, minimum *[8]float32)              { panic(useVec) }
 func sixBitsVec(dst *float32, l, h *byte, scale *[16]float32)                   { panic(useVec) }
 func gemm1(k int, a *float32, ars, acs int, b *float32, brs int, c *float32, ldc int, alpha float32, accumulate bool) {

@@ -37,16 +37,9 @@ func (f rowFormat) constantsAMD64(p func(string, ...any)) {
 	}
 }
 
-// unpackAMD64 loads the unit at (SI): the 32 values q as floats (BF16: the
-// values themselves) in Y0..Y3, d in Y15 and m in Y12.
+// unpackAMD64 loads the unit at (SI): the 32 values q as floats in Y0..Y3, d in Y15
+// and m in Y12.
 func (f rowFormat) unpackAMD64(p func(string, ...any)) {
-	if f.bf16 {
-		for i := range 4 {
-			p("VPMOVZXWD %d(SI), Y%d", 16*i, i)
-			p("VPSLLD $16, Y%d, Y%d", i, i)
-		}
-		return
-	}
 	half := func(offset, v int) {
 		p("MOVWLZX %d(SI), AX", offset)
 		p("VMOVD AX, X%d", v)
@@ -103,72 +96,6 @@ func (f rowFormat) decodeAMD64(p func(string, ...any)) {
 	p("DECQ R12")
 	p("JNE block")
 	p("done:")
-	p("VZEROUPPER")
-	p("RET")
-}
-
-// dotsAMD64 keeps a row's sum in Y10 (BF16: Y4..Y7).
-func (f rowFormat) dotsAMD64(p func(string, ...any)) {
-	p("MOVQ dst+0(FP), DI")
-	p("MOVQ w+8(FP), R10")
-	p("MOVQ stride+16(FP), BX")
-	p("MOVQ rows+24(FP), R12")
-	p("MOVQ x+32(FP), R11")
-	p("MOVQ units+40(FP), R13")
-	f.constantsAMD64(p)
-	p("row:")
-	p("MOVQ R10, SI")
-	p("MOVQ R11, DX")
-	p("MOVQ R13, CX")
-	p("VXORPS Y10, Y10, Y10")
-	if f.bf16 {
-		for i := range 4 {
-			p("VXORPS Y%d, Y%d, Y%d", 4+i, 4+i, 4+i)
-		}
-	}
-	p("unit:")
-	p("PREFETCHT0 2048(SI)")
-	f.unpackAMD64(p)
-	if f.bf16 {
-		for i := range 4 {
-			p("VFMADD231PS %d(DX), Y%d, Y%d", 32*i, i, 4+i)
-		}
-	} else {
-		if f.head == 4 { // m times the sum of x
-			p("VMOVUPS (DX), Y4")
-			p("VMOVUPS 64(DX), Y5")
-			p("VADDPS 32(DX), Y4, Y4")
-			p("VADDPS 96(DX), Y5, Y5")
-			p("VADDPS Y5, Y4, Y4")
-			p("VFMADD231PS Y4, Y12, Y10")
-		}
-		p("VMULPS (DX), Y0, Y0")
-		p("VMULPS 64(DX), Y2, Y2")
-		p("VFMADD231PS 32(DX), Y1, Y0")
-		p("VFMADD231PS 96(DX), Y3, Y2")
-		p("VADDPS Y2, Y0, Y0")
-		p("VFMADD231PS Y0, Y15, Y10")
-	}
-	p("ADDQ $%d, SI", f.bytes)
-	p("ADDQ $128, DX")
-	p("DECQ CX")
-	p("JNE unit")
-	if f.bf16 {
-		p("VADDPS Y5, Y4, Y4")
-		p("VADDPS Y7, Y6, Y6")
-		p("VADDPS Y6, Y4, Y10")
-	}
-	p("VEXTRACTF128 $1, Y10, X0")
-	p("VADDPS X0, X10, X10")
-	p("VPERMILPS $0xEE, X10, X0")
-	p("VADDPS X0, X10, X10")
-	p("VPERMILPS $0x55, X10, X0")
-	p("VADDSS X0, X10, X10")
-	p("VMOVSS X10, (DI)")
-	p("ADDQ BX, R10")
-	p("ADDQ $4, DI")
-	p("DECQ R12")
-	p("JNE row")
 	p("VZEROUPPER")
 	p("RET")
 }
@@ -262,88 +189,23 @@ func (f rowFormat) decodeARM64(p func(string, ...any)) {
 	p("RET")
 }
 
-// dotsARM64 keeps a row's sums in V20..V23.
-func (f rowFormat) dotsARM64(p func(string, ...any)) {
-	word := func(w uint32, format string, args ...any) { p("WORD $0x%08x // "+format, append([]any{w}, args...)...) }
-	add := func(d, x, y int) {
-		word(0x4E20D400|uint32(y<<16|x<<5|d), "fadd v%d.4s, v%d.4s, v%d.4s", d, x, y)
-	}
-	p("MOVD dst+0(FP), R1")
-	p("MOVD w+8(FP), R6")
-	p("MOVD stride+16(FP), R7")
-	p("MOVD rows+24(FP), R8")
-	p("MOVD x+32(FP), R9")
-	p("MOVD units+40(FP), R10")
-	f.constantsARM64(p)
-	p("row:")
-	p("MOVD R6, R3")
-	p("MOVD R9, R11")
-	p("MOVD R10, R12")
-	for v := 20; v < 24; v++ {
-		p("VEOR V%d.B16, V%d.B16, V%d.B16", v, v, v)
-	}
-	p("unit:")
-	f.headARM64(p)
-	for i := range 2 {
-		p("VLD1.P 64(R11), [V16.S4, V17.S4, V18.S4, V19.S4]")
-		f.valuesARM64(p, i)
-		for q := range 4 {
-			if f.bf16 {
-				p("VFMLA V%d.S4, V%d.S4, V%d.S4", 16+q, 4+q, 20+q)
-				continue
-			}
-			if f.head == 4 {
-				p("VFMLA V%d.S4, V30.S4, V%d.S4", 16+q, 20+q)
-			}
-			word(0x6E20DC00|uint32(31<<16|(4+q)<<5|(4+q)), "fmul v%d.4s, v%d.4s, v31.4s", 4+q, 4+q)
-			p("VFMLA V%d.S4, V%d.S4, V%d.S4", 16+q, 4+q, 20+q)
-		}
-	}
-	p("ADD $%d, R3", f.bytes)
-	p("SUB $1, R12")
-	p("CBNZ R12, unit")
-	add(20, 20, 21)
-	add(22, 22, 23)
-	add(20, 20, 22)
-	for range 2 {
-		word(0x6E20D400|uint32(20<<16|20<<5|20), "faddp v20.4s, v20.4s, v20.4s")
-	}
-	p("FMOVS.P F20, 4(R1)")
-	p("ADD R7, R6")
-	p("SUB $1, R8")
-	p("CBNZ R8, row")
-	p("RET")
-}
-
-// emit gives the format's kernels: its decoder (BF16 has one among the halves)
-// and its dot products.
+// emit gives the format's decoder (BF16 has one among the halves).
 func (f rowFormat) emit(arm bool, text func(name string, frame int, body func(p func(string, ...any)))) {
-	decode, dots := f.decodeAMD64, f.dotsAMD64
+	if f.bf16 {
+		return
+	}
+	decode := f.decodeAMD64
 	if arm {
-		decode, dots = f.decodeARM64, f.dotsARM64
+		decode = f.decodeARM64
 	}
-	if !f.bf16 {
-		text("decode"+f.name+"Vec", 48, decode)
-	}
-	text("dots"+f.name, 48, dots)
+	text("decode"+f.name+"Vec", 48, decode)
 }
 
 func (f rowFormat) decls() (decl, stub string) {
-	if !f.bf16 {
-		name := "decode" + f.name + "Vec"
-		decl += fmt.Sprintf("\n// %s is, for whole blocks,\n//\n//\t%s\n//\n//go:noescape\nfunc %s(dst []float32, src []byte)\n", name, f.doc, name)
-		stub += fmt.Sprintf("func %s(dst []float32, src []byte) { panic(useVec) }\n", name)
+	if f.bf16 {
+		return "", ""
 	}
-	name := "dots" + f.name
-	decl += fmt.Sprintf(`
-// %s multiplies rows of %s, stride bytes apart, by x; a row has units of 32
-// elements, at least one, and there is at least one row:
-//
-//	dst[i] = Σ_l w[i][l] * x[l]
-//
-//go:noescape
-func %s(dst *float32, w *byte, stride, rows int, x *float32, units int)
-`, name, f.name, name)
-	stub += fmt.Sprintf("func %s(dst *float32, w *byte, stride, rows int, x *float32, units int) { panic(useVec) }\n", name)
-	return decl, stub
+	name := "decode" + f.name + "Vec"
+	decl = fmt.Sprintf("\n// %s is, for whole blocks,\n//\n//\t%s\n//\n//go:noescape\nfunc %s(dst []float32, src []byte)\n", name, f.doc, name)
+	return decl, fmt.Sprintf("func %s(dst []float32, src []byte) { panic(useVec) }\n", name)
 }

@@ -28,6 +28,7 @@ func main() {
 		source(arm, "vec", loops.String())
 		source(arm, "gemm", gemms(arm))
 		source(arm, "rows", rows(arm))
+		source(arm, "rowdots", rowDots(arm))
 		source(arm, "read", reads(arm))
 		source(arm, "nf4", nf4s(arm))
 	}

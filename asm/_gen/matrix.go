@@ -113,7 +113,12 @@ type listing struct{ strings.Builder }
 // text writes a kernel with a frame of so many bytes of arguments; body writes its
 // instructions and labels.
 func (l *listing) text(name string, frame int, body func(p func(string, ...any))) {
-	fmt.Fprintf(l, "// func %s\nTEXT ·%s(SB), NOSPLIT, $0-%d\n", name, name, frame)
+	l.textFrame(name, 0, frame, body)
+}
+
+// textFrame is text with so many bytes of the stack.
+func (l *listing) textFrame(name string, stack, frame int, body func(p func(string, ...any))) {
+	fmt.Fprintf(l, "// func %s\nTEXT ·%s(SB), NOSPLIT, $%d-%d\n", name, name, stack, frame)
 	body(func(format string, args ...any) {
 		if !strings.HasSuffix(format, ":") {
 			format = "\t" + format
