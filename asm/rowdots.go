@@ -407,17 +407,15 @@ func HasRowDotsNF4(m, k, block int) bool {
 	return dotsVectors(rowsNF4, m) > 0 && k >= shortRow && k%32 == 0 && block >= 32 && block&(block-1) == 0
 }
 
-// RowDotsNF4 is RowDotsMulti on rows of 4-bit codes packed as bitsandbytes does, NF4
-// or FP4: element e of the matrix, which has k columns, is table[code]·absmax[e/block],
-// its code the high nibble of codes[e/2] where e is even, the low one where it is odd.
-// The rows are those from the given one on. The vectors come from SplitNF4. It panics
+// RowDotsNF4 is RowDotsMulti on rows of 4-bit codes packed as DecodeNF4 wants them,
+// NF4 or FP4. Codes and scales begin with a block; the rows, k elements each, follow
+// each other from element first of them on. The vectors come from SplitNF4. It panics
 // unless HasRowDotsNF4.
-func RowDotsNF4(dst []float32, ldd int, codes []byte, absmax []float32, block int, table *[16]float32, row, rows int, split []float32, ldx, m, k int) {
-	if !HasRowDotsNF4(m, k, block) {
+func RowDotsNF4(dst []float32, ldd int, codes []byte, absmax []float32, block int, c *Codebook, first, rows int, split []float32, ldx, m, k int) {
+	if !HasRowDotsNF4(m, k, block) || first%32 != 0 {
 		panic("asm: RowDotsNF4 without a kernel")
 	}
-	first := row * k
-	s := storedRows{format: rowsNF4, w: codes[first/2:], ld: k, absmax: absmax, block: block, first: first, table: table}
+	s := storedRows{format: rowsNF4, w: codes[first/2:], ld: k, absmax: absmax, block: block, first: first, table: &c.Values}
 	s.dots(dst, ldd, rows, split, ldx, m, k)
 }
 

@@ -123,15 +123,15 @@ func TestRowDotsStored(t *testing.T) {
 	})
 }
 
-var nf4Table = [16]float32{-1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0,
-	0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1}
-
 func TestRowDotsNF4(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		if !HasRowDotsNF4(1, 64, 64) {
 			t.Skipf("%s decodes", Tier())
 		}
 		r := rand.New(rand.NewPCG(19, 20))
+		var values [16]float32
+		normal(r, values[:])
+		book := NewCodebook(values)
 		for _, k := range []int{64, 96, 160, 1024, 4128} {
 			for _, block := range []int{32, 64, 256, 4096} {
 				for _, m := range []int{1, 2, 3, 5, 8} {
@@ -145,13 +145,11 @@ func TestRowDotsNF4(t *testing.T) {
 					}
 					normal(r, absmax)
 					dense := make([]float32, all*k)
-					for e := range dense {
-						dense[e] = nf4Table[codes[e/2]>>(4-e%2*4)&15] * absmax[e/block]
-					}
+					DecodeNF4(dense, codes, absmax, block, book)
 					x, split, dst, want := make([]float32, m*k), guarded(t, m*k, true), guarded(t, m*rows, true), make([]float32, m*rows)
 					normal(r, x)
 					SplitNF4(split, x)
-					RowDotsNF4(dst, rows, codes, absmax, block, &nf4Table, row, rows, split, k, m, k)
+					RowDotsNF4(dst, rows, codes, absmax, block, book, row*k, rows, split, k, m, k)
 					RowDotsMulti(want, rows, dense[row*k:], k, rows, x, k, m, k)
 					for i, got := range dst {
 						if got != want[i] {

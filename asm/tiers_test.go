@@ -51,13 +51,20 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"DecodeQ6_K", "sixBitsVec", "", "sixBitsVec"},
 	{"DecodeNF4", "decodeNF4Vec", "decodeNF4AVX512", "decodeNF4Vec"},
 	{"StreamNF4", "decodeNF4Vec decodeNF4Stream", "decodeNF4StreamAVX512", "decodeNF4Vec"},
-	{"RowDotsBF16", "dotsBF16", "", "dotsBF16"},
-	{"RowDotsQ8_0", "dotsQ8_0", "", "dotsQ8_0"},
-	{"RowDotsQ4_0", "dotsQ4_0", "", "dotsQ4_0"},
-	{"RowDotsQ4_1", "dotsQ4_1", "", "dotsQ4_1"},
+	{"RowDotsBF16", "dotsBF16 fold", "dotsBF16_512", "dotsBF16 fold"},
+	{"RowDotsF16", "dotsF16 fold", "dotsF16_512", "dotsF16 fold"},
+	{"RowDotsQ8_0", "dotsQ8_0 fold", "dotsQ8_0_512", "dotsQ8_0 fold"},
+	{"RowDotsQ4_0", "dotsQ4_0 fold", "dotsQ4_0_512", "dotsQ4_0 fold"},
+	{"RowDotsQ4_1", "dotsQ4_1 fold", "dotsQ4_1_512", "dotsQ4_1 fold"},
+	{"RowDotsIQ4_NL", "dotsIQ4_NL fold", "dotsIQ4_NL_512", "dotsF32 fold"},
+	{"RowDotsQ4_K", "dotsQ4_K fold", "dotsQ4_K_512", "dotsF32 fold"},
+	{"RowDotsQ6_K", "dotsQ6_K fold", "dotsQ6_K_512", "dotsF32 fold"},
+	{"RowDotsNF4", "dotsNF4 foldPairs", "dotsNF4_512 foldPairs512", "- rows are decoded"},
+	{"SplitNF4", "- once a product", "", "- rows are decoded"},
+	{"DecodeIQ4_NL", "- nobody asked yet", "", "- nobody asked yet"},
 	{"AdamW", "adamwVec", "", "adamwVec"},
-	{"RowDots", "dots4x1 dots1x1", "", "dots4x1 dots1x1"},
-	{"RowDotsMulti", "dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3", "", "dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3"},
+	{"RowDots", "dotsF32 fold dots4x1 dots1x1", "dotsF32_512", "dotsF32 fold dots4x1 dots1x1"},
+	{"RowDotsMulti", "dotsF32 fold dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3", "dotsF32_512", "dotsF32 fold dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3"},
 	{"Pack", "packT8 packRows4 packRows1", "", "packT8 packRows4 packRows1"},
 	{"PackRows", "packT8 packT4 packCopy4", "packCopy512", "packT8 packT4 packCopy4"},
 	{"Gemm", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm512", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
@@ -69,7 +76,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 }
 
 // notKernels are the exported functions that compute sizes and names.
-var notKernels = []string{"Tier", "Tiers", "Depth", "TileRows", "GemmScratch", "PanelsLen", "NewCodebook"}
+var notKernels = []string{"HasRowDotsNF4", "Tier", "Tiers", "Depth", "TileRows", "GemmScratch", "PanelsLen", "NewCodebook"}
 
 func TestKernelTable(t *testing.T) {
 	rows := map[string]bool{}
@@ -207,7 +214,7 @@ func TestGenerated(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go run ./_gen: %v: %s", err, out)
 	}
-	for _, name := range []string{"vec_amd64.s", "vec_arm64.s", "gemm_amd64.s", "gemm_arm64.s", "rows_amd64.s", "rows_arm64.s", "nf4_amd64.s", "nf4_arm64.s", "vec.go", "vec_none.go"} {
+	for _, name := range []string{"vec_amd64.s", "vec_arm64.s", "gemm_amd64.s", "gemm_arm64.s", "rows_amd64.s", "rows_arm64.s", "rowdots_amd64.s", "rowdots_arm64.s", "nf4_amd64.s", "nf4_arm64.s", "vec.go", "vec_none.go"} {
 		want, err := os.ReadFile(dir + "/" + name)
 		if err != nil {
 			t.Fatal(err)

@@ -85,7 +85,7 @@ var dtypes = [numDTypes]struct {
 	Q4_K:    {name: "Q4_K", block: 256, bytes: 144, decode: asm.DecodeQ4_K},
 	Q5_K:    {name: "Q5_K", block: 256, bytes: 176, decode: decodeQ5_K},
 	Q6_K:    {name: "Q6_K", block: 256, bytes: 210, decode: asm.DecodeQ6_K},
-	IQ4_NL:  {name: "IQ4_NL", block: 32, bytes: 18, decode: decodeIQ4_NL},
+	IQ4_NL:  {name: "IQ4_NL", block: 32, bytes: 18, decode: asm.DecodeIQ4_NL},
 	NF4:     {name: "NF4", block: 2, bytes: 1},
 	FP4:     {name: "FP4", block: 2, bytes: 1},
 }

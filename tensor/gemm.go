@@ -85,6 +85,7 @@ type gemmCall struct {
 	local  [][]float32 // of each worker: decoded or packed blocks
 	edge   [][]float32 // of each worker: the last panel where b is not packed
 	x      []float32   // skinny: a with its rows contiguous
+	split  []float32   // skinny, NF4 where it lies: the same as asm.SplitNF4 has it
 
 	pack, multiply, stream func(task, worker int) // the methods, bound once
 }

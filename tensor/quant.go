@@ -142,10 +142,17 @@ func (q *Quant) scales(buf []float32, b, n int) []float32 {
 	if q.absmax != nil {
 		return q.absmax[b : b+n]
 	}
-	for i, code := range q.codes[b : b+n] {
-		buf[i] = float32(q.Map[code]*q.nested[(b+i)/nestedBlock]) + q.Offset
+	buf = buf[:n]
+	for i := 0; i < n; {
+		group := (b + i) / nestedBlock
+		codes := q.codes[b+i : min(b+n, (group+1)*nestedBlock)]
+		scales, nested, offset, values := buf[i:][:len(codes)], q.nested[group], q.Offset, q.Map
+		for j, code := range codes {
+			scales[j] = float32(values[code]*nested) + offset
+		}
+		i += len(codes)
 	}
-	return buf[:n]
+	return buf
 }
 
 // decode writes elements at to at+len(dst) of a tensor on the CPU, whose codes

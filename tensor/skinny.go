@@ -2,6 +2,19 @@ package tensor
 
 import "github.com/tenon-ml/tenon/asm"
 
+// rowDots multiplies rows of a stored type where they lie; rows of the others are
+// decoded first, with the same result.
+var rowDots = [numDTypes]func(dst []float32, ldd int, w []byte, ld, rows int, x []float32, ldx, m, k int){
+	BF16:   asm.RowDotsBF16,
+	F16:    asm.RowDotsF16,
+	Q8_0:   asm.RowDotsQ8_0,
+	Q4_0:   asm.RowDotsQ4_0,
+	Q4_1:   asm.RowDotsQ4_1,
+	IQ4_NL: asm.RowDotsIQ4_NL,
+	Q4_K:   asm.RowDotsQ4_K,
+	Q6_K:   asm.RowDotsQ6_K,
+}
+
 // runSkinny streams the rows of the transposed b.
 func (g *gemmCall) runSkinny(w *Workers) {
 	if g.a.cs != 1 {
@@ -12,6 +25,13 @@ func (g *gemmCall) runSkinny(w *Workers) {
 			}
 		}
 		g.a = matrix{f32: g.x, dt: F32, rs: g.k, cs: 1}
+	}
+	g.split = g.split[:0]
+	if q := g.b.quant; q != nil && asm.HasRowDotsNF4(g.m, g.k, q.Block) && g.b.at%32 == 0 {
+		g.split = floats(&g.split, g.m*g.k)
+		for i := range g.m {
+			asm.SplitNF4(g.split[i*g.k:], g.a.f32[i*g.a.rs:][:g.k])
+		}
 	}
 	// A task reads about 64 KiB of b, in whole groups of four rows, and there are
 	// enough tasks that the last one does not keep the others waiting.
@@ -26,14 +46,19 @@ func (g *gemmCall) streamTask(task, worker int) {
 	a, b := &g.a, &g.b
 	c := g.c[j:]
 	direct := g.alpha == 1 && !g.accumulate
-	local := floats(&g.local[worker], skinnyLen+decodeLen)
+	local := floats(&g.local[worker], skinnyLen+max(decodeLen, g.k))
 	out, ldo := c, g.ldc
 	if !direct {
 		out, ldo = local[:g.m*nn], nn
 	}
-	if b.dt == F32 {
+	switch {
+	case b.dt == F32:
 		asm.RowDotsMulti(out, ldo, b.f32[j*b.cs:], b.cs, nn, a.f32, a.rs, g.m, g.k)
-	} else if g.m > 1 || !b.rowDots(out[:nn], a.f32[:g.k], j) {
+	case rowDots[b.dt] != nil:
+		rowDots[b.dt](out, ldo, b.raw[b.dt.Bytes(j*b.cs):], b.cs, nn, a.f32, a.rs, g.m, g.k)
+	case len(g.split) > 0:
+		g.nf4Dots(out, ldo, local[skinnyLen:], j, nn)
+	default:
 		g.decodeDots(out, ldo, local[skinnyLen:], j, nn)
 	}
 	if direct {
@@ -49,45 +74,26 @@ func (g *gemmCall) streamTask(task, worker int) {
 	}
 }
 
-// rowDots multiplies stored rows j to j+len(dst) by v without writing
-// their decoded form, if there is a kernel for the type.
-func (x *matrix) rowDots(dst, v []float32, j int) bool {
-	rows := x.raw[x.dt.Bytes(j*x.cs):]
-	switch x.dt {
-	case BF16:
-		asm.RowDotsBF16(dst, rows, x.cs, v)
-	case Q8_0:
-		asm.RowDotsQ8_0(dst, rows, x.cs, v)
-	case Q4_0:
-		asm.RowDotsQ4_0(dst, rows, x.cs, v)
-	case Q4_1:
-		asm.RowDotsQ4_1(dst, rows, x.cs, v)
-	default:
-		return false
+// nf4Dots multiplies rows of NF4 or FP4; scales is where nested scales are decoded.
+func (g *gemmCall) nf4Dots(out []float32, ldo int, scales []float32, j, nn int) {
+	q, from := g.b.quant, g.b.at+j*g.k
+	step := max(1, (len(scales)-2)*q.Block/g.k) // rows whose scales fit
+	for i := 0; i < nn; i += step {
+		rows := min(step, nn-i)
+		first := (from + i*g.k) / q.Block
+		end := ceil(from+(i+rows)*g.k, q.Block)
+		asm.RowDotsNF4(out[i:], ldo, g.b.raw[first*q.Block/2:], q.scales(scales, first, end-first), q.Block, q.book,
+			from+i*g.k-first*q.Block, rows, g.split, g.k, g.m, g.k)
 	}
-	return true
 }
 
-// decodeDots is RowDotsMulti on rows of another type, decoded four at a time
-// into buf, in pieces if they are long.
+// decodeDots is RowDotsMulti on rows of another type, decoded into buf, which has
+// room for one or more.
 func (g *gemmCall) decodeDots(out []float32, ldo int, buf []float32, j, nn int) {
-	const piece = decodeLen / 4
-	var part [skinnyRows * 4]float32
-	for i := 0; i < nn; i += 4 {
-		rows := min(4, nn-i)
-		for l := 0; l < g.k; l += piece {
-			kk := min(piece, g.k-l)
-			g.b.decode(buf, j+i, rows, l, kk)
-			asm.RowDotsMulti(part[:], 4, buf, kk, rows, g.a.f32[l:], g.a.rs, g.m, kk)
-			for r := range g.m {
-				for q := range rows {
-					if l == 0 {
-						out[r*ldo+i+q] = part[4*r+q]
-					} else {
-						out[r*ldo+i+q] += part[4*r+q]
-					}
-				}
-			}
-		}
+	step := min(nn, len(buf)/g.k)
+	for i := 0; i < nn; i += step {
+		rows := min(step, nn-i)
+		g.b.decode(buf, j+i, rows, 0, g.k)
+		asm.RowDotsMulti(out[i:], ldo, buf, g.k, rows, g.a.f32, g.a.rs, g.m, g.k)
 	}
 }
