@@ -87,20 +87,20 @@ func (r *run) add(x Result) {
 // matrices.
 func (r *run) matmul() error {
 	for _, n := range []int{256, 512, 1024, 2048} {
-		if err := r.product("matmul", n, n, n); err != nil {
+		if err := r.product(Case{"matmul", n, n, n}); err != nil {
 			return err
 		}
 	}
 	for _, s := range r.work.shapes {
-		if err := r.product("matmulT", r.Tokens, s.n, s.k); err != nil {
+		if err := r.product(Case{"matmulT", r.Tokens, s.n, s.k}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *run) product(op string, m, n, k int) error {
-	p := NewProduct(r.dev, op, tensor.F32, m, n, k)
+func (r *run) product(c Case) error {
+	p := NewProduct(r.dev, c, tensor.F32)
 	defer p.Release()
 	t, err := r.sampler.repeated(r.ctx, p.Run)
 	if err != nil {
@@ -215,7 +215,7 @@ func (r *run) step() error {
 	}
 	name := fmt.Sprintf("%s/tokens=%d/rank=%d/recompute=%v/%s", r.typesName(), r.Tokens, r.Rank, r.Recompute, threadsName(r.dev.Threads()))
 	t := r.sampler.counting(all)
-	r.add(t.rate("step", name, float64(r.Tokens), "tokens/s").ofFMA(r.work.step(r.Tokens, s.Trained()), r.report.Limits))
+	r.add(t.rate("step", name, float64(r.Tokens), "tokens/s").ofFMA(s.FLOP(), r.report.Limits))
 	return nil
 }
 
@@ -228,6 +228,7 @@ type Step struct {
 
 	model   *llama.Model
 	dev     *tensor.CPU
+	work    work // of the model without the adapter
 	adapter *lora.Adapter
 	params  []train.Param
 	data    *train.Loader
@@ -235,11 +236,12 @@ type Step struct {
 
 // NewStep puts an adapter on a model.
 func NewStep(m *llama.Model, dev *tensor.CPU, rank int, ids []int32) (*Step, error) {
+	w := workOf(m)
 	a, err := lora.New(m, "bench", lora.Config{Rank: rank, Alpha: 2 * float64(rank), Targets: lora.Names{AllLinear: true}}, 0, dev)
 	if err != nil {
 		return nil, err
 	}
-	s := &Step{model: m, dev: dev, adapter: a}
+	s := &Step{model: m, dev: dev, work: w, adapter: a}
 	for name, v := range a.Params() {
 		s.params = append(s.params, train.Param{Name: name, Value: v})
 	}
@@ -247,8 +249,11 @@ func NewStep(m *llama.Model, dev *tensor.CPU, rank int, ids []int32) (*Step, err
 	return s, nil
 }
 
-// Trained returns the number of trained parameters.
-func (s *Step) Trained() int {
+// FLOP returns the useful floating-point operations of a step.
+func (s *Step) FLOP() float64 { return s.work.step(len(s.data.Examples[0].IDs), s.trained()) }
+
+// trained returns the number of trained parameters.
+func (s *Step) trained() int {
 	n := 0
 	for _, p := range s.params {
 		n += p.Value.T.Elems()

@@ -92,8 +92,18 @@ func workOf(m *llama.Model) work {
 	return w
 }
 
-// stored returns the bytes that a tensor's elements take as they are held.
-func stored(t *tensor.Tensor) int { return t.DType().Bytes(t.Elems()) }
+// stored returns the bytes that a tensor's elements take as they are held, with their
+// scales.
+func stored(t *tensor.Tensor) int {
+	n := t.DType().Bytes(t.Elems())
+	if !t.IsMeta() && t.Quant() != nil {
+		n += stored(t.Quant().Absmax)
+		if nested := t.Quant().Nested; nested != nil {
+			n += stored(nested)
+		}
+	}
+	return n
+}
 
 // prefill returns the useful floating-point operations of reading a prompt of t
 // tokens, causal attention counted by half and the head for the last token.
@@ -109,3 +119,9 @@ func (w work) step(t, trained int) float64 {
 	n := float64(t)
 	return 4*n*float64(w.layers+w.head) + 6*n*float64(trained) + 6*n*n*float64(w.attention)
 }
+
+// TokenBytes returns the bytes of weights that a decoded token reads, as they are held.
+func TokenBytes(m *llama.Model) int { return workOf(m).bytes }
+
+// PrefillFLOP returns the useful floating-point operations of a prompt's pass.
+func PrefillFLOP(m *llama.Model, tokens int) float64 { return workOf(m).prefill(tokens) }

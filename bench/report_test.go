@@ -34,7 +34,7 @@ func measured(t *testing.T) Report {
 	r := run{Options: Options{Path: "p", Tokens: 8, Generate: 2, Rank: 2, Samples: 1}, ctx: t.Context(), model: m, dev: dev, work: workOf(m), report: now()}
 	r.sampler = Sampler{Clock: machine.Clock{Threads: 1}, Wanted: 1}
 	r.report.Limits = Limits{Threads: 1, FMA: 1e11, Read: 1e10}
-	for _, f := range []func() error{func() error { return r.product("matmulT", 8, 16, 32) }, r.prefill, r.decode, r.step} {
+	for _, f := range []func() error{func() error { return r.product(Case{"matmulT", 8, 16, 32}) }, r.prefill, r.decode, r.step} {
 		if err := f(); err != nil {
 			t.Fatal(err)
 		}

@@ -12,7 +12,10 @@ import json
 import statistics
 import time
 
+import llama_cpp
 import llama_cpp as L
+
+from serve import serve
 
 parser = argparse.ArgumentParser()
 parser.add_argument("models", nargs="+")
@@ -21,6 +24,7 @@ parser.add_argument("--runs", type=int, default=3)
 parser.add_argument("--prompt", type=int, default=512)
 parser.add_argument("--short", type=int, default=16, help="prompt before decoding is measured")
 parser.add_argument("--tokens", type=int, default=128)
+parser.add_argument("--serve", action="store_true", help="one model, for bench/compare (see serve.py)")
 args = parser.parse_args()
 
 
@@ -40,14 +44,17 @@ def decode(ctx, ids):
     L.llama_synchronize(ctx)
 
 
-def run(ctx, vocab):
-    """Returns seconds of the prompt and of all tokens."""
-    memory = L.llama_get_memory(ctx)
-    L.llama_memory_clear(memory, True)
+def prefill(ctx, vocab):
+    """Returns the seconds of the prompt."""
+    L.llama_memory_clear(L.llama_get_memory(ctx), True)
     start = time.perf_counter()
     decode(ctx, [(7 * i + 3) % vocab for i in range(args.prompt)])
-    prompt = time.perf_counter() - start
-    L.llama_memory_clear(memory, True)
+    return time.perf_counter() - start
+
+
+def generate(ctx, vocab):
+    """Returns the seconds of all tokens."""
+    L.llama_memory_clear(L.llama_get_memory(ctx), True)
     decode(ctx, [(7 * i + 3) % vocab for i in range(args.short)])
     sampler = L.llama_sampler_init_greedy()
     start = time.perf_counter()
@@ -55,7 +62,11 @@ def run(ctx, vocab):
         decode(ctx, [L.llama_sampler_sample(sampler, ctx, -1)])
     tokens = time.perf_counter() - start
     L.llama_sampler_free(sampler)
-    return prompt, tokens
+    return tokens
+
+
+def run(ctx, vocab):
+    return prefill(ctx, vocab), generate(ctx, vocab)
 
 
 for path in args.models:
@@ -69,6 +80,10 @@ for path in args.models:
     ctx = L.llama_init_from_model(model, params)
     vocab = L.llama_vocab_n_tokens(L.llama_model_get_vocab(model))
     run(ctx, vocab)
+    if args.serve:
+        serve({"peer": "llama.cpp", "version": "llama-cpp-python " + llama_cpp.__version__},
+              lambda kind, reps: prefill(ctx, vocab) if kind == "prefill" else generate(ctx, vocab) / args.tokens)
+        break
     runs = [run(ctx, vocab) for _ in range(args.runs)]
     print(json.dumps({
         "model": path.rsplit("/", 1)[-1], "threads": args.threads,

@@ -1,41 +1,34 @@
-"""F32 matrix product 1024³ by OpenBLAS, as numpy brings it, on 1 and 2 threads.
+"""F32 matrix products by OpenBLAS, as numpy brings it. Run by bench/compare (see serve.py).
 
-	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python bench/peers/openblas.py
-
-Prints one JSON line a thread count: GFLOP/s, the median and the best of 40 products.
-tenon's: go test ./tensor -run '^$' -bench 'Gemm/.*/f32/m=1024'.
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE OPENBLAS_NUM_THREADS=2 python bench/peers/openblas.py
+	{"op": "matmulT", "m": 512, "n": 16, "k": 576, "reps": 100}
 """
 
-import json
-import os
-import statistics
-import subprocess
-import sys
 import time
 
+import numpy as np
 
-def measure(threads):
-    import numpy as np
+from serve import serve
 
-    n = 1024
-    rng = np.random.default_rng(0)
-    a, b = (rng.standard_normal((n, n), dtype=np.float32) for _ in range(2))
-    out = np.empty((n, n), np.float32)
-    for _ in range(3):
-        np.dot(a, b, out=out)
-    times = []
-    for _ in range(40):
-        start = time.perf_counter()
-        np.dot(a, b, out=out)
-        times.append(time.perf_counter() - start)
-    flop = 2 * n**3 / 1e9
-    print(json.dumps(dict(peer="openblas", numpy=np.__version__, n=n, threads=threads,
-                          gflops=round(flop / statistics.median(times), 1), gflops_best=round(flop / min(times), 1))))
+operands = {}
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        measure(int(sys.argv[1]))
-    else:
-        for t in (1, 2):
-            subprocess.run([sys.executable, __file__, str(t)], check=True, env=os.environ | {"OPENBLAS_NUM_THREADS": str(t)})
+def run(op, m, n, k, reps):
+    """Seconds of one product: matmul x·y, matmulT x·yᵀ, matmulTA xᵀ·y."""
+    key = op, m, n, k
+    if key not in operands:
+        operands.clear()
+        random = lambda *shape: np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        x = random(k, m).T if op == "matmulTA" else random(m, k)
+        y = random(n, k).T if op == "matmulT" else random(k, n)
+        operands[key] = x, y, np.empty((m, n), np.float32)
+        np.dot(x, y, out=operands[key][2])
+    x, y, z = operands[key]
+    start = time.perf_counter()
+    for _ in range(reps):
+        np.dot(x, y, out=z)
+    return (time.perf_counter() - start) / reps
+
+
+blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+serve({"peer": "OpenBLAS", "version": f"{blas['version']} (numpy {np.__version__})"}, run)

@@ -1,13 +1,16 @@
-"""A LoRA step of PyTorch and PEFT, eager, F32, on SmolLM2: the bar for tenon's.
+"""A LoRA step of PyTorch and PEFT on SmolLM2: the bar for tenon's.
 
 	testdata/fetch-smollm2.sh
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python bench/peers/torch_lora.py
 
-Rank 8 on all linear layers, one sequence of 512 tokens, AdamW, the norm clipped
+Rank 16 on all linear layers, one sequence of 512 tokens, AdamW, the norm clipped
 to 1, 2 threads; 3 warm-up steps, then the median of 10. Prints one JSON object.
 peak_rss_bytes is the process's VmHWM while it steps; loaded_rss_bytes its VmRSS
 before the first step; import_rss_bytes after the imports alone (a CUDA build of
-PyTorch takes some 0.4 GB more there than a CPU build). The environment is testdata/gen/requirements.txt.
+PyTorch takes some 0.4 GB more there than a CPU build). The environment is
+testdata/gen/requirements.txt. --compile compiles the model, --bf16 runs it in
+bfloat16 autocast; --serve takes steps for bench/compare, after the warm-up (see
+serve.py).
 """
 
 import argparse
@@ -29,6 +32,8 @@ import transformers
 
 import smollm2_model
 
+from serve import serve
+
 
 def memory(key):
     for line in open("/proc/self/status"):
@@ -49,11 +54,14 @@ def main():
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--seq", type=int, default=512)
     a.add_argument("--batch", type=int, default=1)
-    a.add_argument("--rank", type=int, default=8)
+    a.add_argument("--rank", type=int, default=16)
     a.add_argument("--warmup", type=int, default=3)
     a.add_argument("--steps", type=int, default=10)
     a.add_argument("--attention", default="sdpa", choices=["sdpa", "eager"])
     a.add_argument("--recompute", action="store_true")
+    a.add_argument("--compile", action="store_true")
+    a.add_argument("--bf16", action="store_true")
+    a.add_argument("--serve", action="store_true")
     a = a.parse_args()
     imported = memory("VmRSS")
     torch.set_num_threads(a.threads)
@@ -66,6 +74,8 @@ def main():
         model.enable_input_require_grads()
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
+    if a.compile:
+        model = torch.compile(model)
     params = [p for p in model.parameters() if p.requires_grad]
     opt = torch.optim.AdamW(params, lr=2e-4)
     x = torch.randint(3, model.config.vocab_size, (a.batch, a.seq))
@@ -80,21 +90,32 @@ def main():
     loaded = memory("VmRSS")
 
     times, losses = [], []
-    for _ in range(a.warmup + a.steps):
+
+    def step():
         t = time.perf_counter()
-        loss = model(input_ids=x, labels=x, use_cache=False).loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=a.bf16):
+            loss = model(input_ids=x, labels=x, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         opt.step()
         opt.zero_grad()
         times.append(time.perf_counter() - t)
         losses.append(float(loss.detach()))
-    step = statistics.median(times[a.warmup :])
+        return times[-1]
+
+    if a.serve:
+        for _ in range(a.warmup):
+            step()
+        kind = ("torch.compile" if a.compile else "eager") + (", bf16 autocast" if a.bf16 else "")
+        return serve({"peer": "PyTorch, " + kind, "version": torch.__version__}, lambda reps: step())
+    for _ in range(a.warmup + a.steps):
+        step()
+    middle = statistics.median(times[a.warmup :])
     print(json.dumps(dict(
         peer="torch+peft", torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__,
-        cpu=cpu(), threads=a.threads, attention=a.attention, recompute=a.recompute, seq=a.seq, batch=a.batch, rank=a.rank,
-        trainable=sum(p.numel() for p in params), step_s=round(step, 4), step_min_s=round(min(times[a.warmup :]), 4),
-        step_max_s=round(max(times[a.warmup :]), 4), tokens_per_s=round(a.batch * a.seq / step, 1),
+        cpu=cpu(), threads=a.threads, attention=a.attention, recompute=a.recompute, compiled=a.compile, bf16=a.bf16, seq=a.seq, batch=a.batch, rank=a.rank,
+        trainable=sum(p.numel() for p in params), step_s=round(middle, 4), step_min_s=round(min(times[a.warmup :]), 4),
+        step_max_s=round(max(times[a.warmup :]), 4), tokens_per_s=round(a.batch * a.seq / middle, 1),
         import_rss_bytes=imported, loaded_rss_bytes=loaded, loading_peak_rss_bytes=loading, peak_rss_bytes=memory("VmHWM"),
         loss_first=losses[0], loss_last=losses[-1],
     )))

@@ -24,6 +24,8 @@ type Limits struct {
 
 const (
 	probeTime = 3 * time.Millisecond
+	maxProbes = 40                   // before a sample begins anyway
+	wakeTime  = 2 * time.Millisecond // before a probe: CPUs that slept take a while
 	readTime  = 20 * time.Millisecond
 	readBytes = 256 << 20 // far more than any cache, in all threads together
 )
@@ -82,12 +84,14 @@ func FMA(threads int, d time.Duration) float64 {
 // together runs work on several threads at once for about d and returns what all
 // of them did a second: from where all are ready, so that waking them does not
 // count, to where the last has ended, so that threads that the system ran one
-// after the other do not count twice.
+// after the other do not count twice. Each has a CPU of its own: two threads that
+// have just been woken may otherwise sit on one for longer than a probe lasts.
 func together(threads int, d time.Duration, work func(thread int, until time.Time) float64) float64 {
 	var ready atomic.Int64
 	var wait sync.WaitGroup
 	starts, ends, done := make([]time.Time, threads), make([]time.Time, threads), make([]float64, threads)
 	run := func(i int) {
+		defer pin(i)()
 		for ready.Add(1); ready.Load() < int64(threads); {
 			runtime.Gosched()
 		}
@@ -131,15 +135,32 @@ const (
 type Clock struct {
 	Threads int
 	Best    float64 // the best probe so far, operations a second
+
+	// Settle, if not nil, is called before each probe: it waits until nothing goes
+	// on of what was measured.
+	Settle func()
 }
 
-// Start begins a sample. The pids are processes that are at work for it, beside
+func (c *Clock) probe() float64 {
+	if c.Settle != nil {
+		c.Settle()
+	}
+	FMA(c.Threads, wakeTime)
+	return FMA(c.Threads, probeTime)
+}
+
+// Start begins a sample, at the first probe that is quiet. The pids are processes that are at work for it, beside
 // this one. It should last 0.2 s or more: the system counts others' time in steps
 // of 10 ms a CPU.
 func (c *Clock) Start(pids ...int) *Stretch {
 	s := &Stretch{clock: c, pids: append([]int{0}, pids...)}
-	s.sample.Before = FMA(c.Threads, probeTime)
-	s.busy, s.own, s.start = busy(), ownTime(s.pids), time.Now()
+	for range maxProbes { // a machine that others share is quiet again in a while
+		s.sample.Before = c.probe()
+		if c.Best = max(c.Best, s.sample.Before); s.sample.Before >= QuietFMA*c.Best {
+			break
+		}
+	}
+	s.busy, s.own, s.start = busy(), CPUTime(s.pids...), time.Now()
 	return s
 }
 
@@ -155,8 +176,8 @@ type Stretch struct {
 // Stop ends a sample.
 func (s *Stretch) Stop() Sample {
 	wall := time.Since(s.start)
-	others := busy() - s.busy - (ownTime(s.pids) - s.own)
-	s.sample.After = FMA(s.clock.Threads, probeTime)
+	others := busy() - s.busy - (CPUTime(s.pids...) - s.own)
+	s.sample.After = s.clock.probe()
 	s.sample.Seconds = wall.Seconds()
 	s.sample.Others = math.Max(0, float64(others)) / float64(wall) / float64(runtime.NumCPU())
 	s.clock.Best = max(s.clock.Best, s.sample.Before, s.sample.After)

@@ -45,8 +45,8 @@ func busy() time.Duration {
 	return time.Duration(sum) * tick
 }
 
-// ownTime returns the time that the threads of processes have run; 0 is this one.
-func ownTime(pids []int) time.Duration {
+// CPUTime returns the time that the threads of processes have run; 0 is this one.
+func CPUTime(pids ...int) time.Duration {
 	var sum time.Duration
 	for _, pid := range pids {
 		who := "self"
@@ -152,6 +152,31 @@ func Confine(n int) (undo func(), err error) {
 		return nil, err
 	}
 	return func() { _ = confine(&may) }, nil
+}
+
+// pin keeps the goroutine that calls it to the i-th of the CPUs that it may use, if
+// there are as many, until undo.
+func pin(i int) (undo func()) {
+	runtime.LockOSThread()
+	var may, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &may); err != nil || i >= may.Count() {
+		return runtime.UnlockOSThread
+	}
+	cpu := 0
+	for left := i; ; cpu++ {
+		if may.IsSet(cpu) {
+			if left == 0 {
+				break
+			}
+			left--
+		}
+	}
+	one.Set(cpu)
+	_ = unix.SchedSetaffinity(0, &one) // without it the system places the thread
+	return func() {
+		_ = unix.SchedSetaffinity(0, &may)
+		runtime.UnlockOSThread()
+	}
 }
 
 // confine sets what CPUs the threads may use; a new thread has those of the one

@@ -13,8 +13,13 @@ import (
 func pages(n int) (x []float32, release func()) { return filled(make([]float32, n)), func() {} }
 
 // Elsewhere a sample is judged by its probes alone.
-func busy() time.Duration         { return 0 }
-func ownTime([]int) time.Duration { return 0 }
+func busy() time.Duration { return 0 }
+
+// CPUTime is not to be had here: it returns 0.
+func CPUTime(...int) time.Duration { return 0 }
+
+// pin does nothing: the system places threads.
+func pin(int) (undo func()) { return func() {} }
 
 // CPUName returns the architecture.
 func CPUName() string { return runtime.GOARCH }
