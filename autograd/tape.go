@@ -156,12 +156,13 @@ func (t *Tape) Scope(f func() *Value) *Value {
 }
 
 // Close releases what is still kept for gradients that were not asked for. It
-// does not close the arena.
+// does not close the arena. The tape may be used again, for another computation.
 func (t *Tape) Close() {
 	for i := range t.nodes {
 		t.nodes[i].release()
 	}
-	t.nodes, t.used = nil, 0
+	clear(t.nodes)
+	t.nodes, t.used = t.nodes[:0], 0
 }
 
 func (n *node) release() {

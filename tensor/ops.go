@@ -48,9 +48,23 @@ func (x *Tensor) Div(y *Tensor) *Tensor { return x.Binary(OpDiv, y) }
 
 // Scale returns a·x.
 func (x *Tensor) Scale(a float64) *Tensor {
+	z := result(x.dt, x.shape, x)
+	z.scaled(x, a)
+	return z
+}
+
+// ScaleInPlace multiplies x itself by a. It is for gradients and weights that the
+// caller alone owns.
+func (x *Tensor) ScaleInPlace(a float64) { x.scaled(x, a) }
+
+// scaled sets z to a·x.
+func (z *Tensor) scaled(x *Tensor, a float64) {
 	s := result(x.dt, Shape{1}, x)
 	x.kernels().Fill(s, a)
-	return x.Mul(s)
+	x.kernels().Binary(OpMul, z, x, s)
+	if s.arena == nil {
+		s.Release()
+	}
 }
 
 // AddInPlace adds y, broadcast to x's shape, to x itself. It is for gradients

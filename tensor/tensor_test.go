@@ -181,3 +181,21 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 }
+
+// TestScale: what scaling makes besides its result is released, with an arena or
+// without.
+func TestScale(t *testing.T) {
+	cpu := NewCPU(1)
+	defer cpu.Close()
+	x := FromF32(cpu, []float32{1, -2, 3}, 3)
+	z := x.Scale(2)
+	x.ScaleInPlace(-0.5)
+	if got := append(z.F32s(), x.F32s()...); !slices.Equal(got, []float32{2, -4, 6, -0.5, 1, -1.5}) {
+		t.Errorf("got %v", got)
+	}
+	x.Release()
+	z.Release()
+	if _, used, _ := cpu.MemoryStats(); used != 0 {
+		t.Errorf("%d bytes still in use", used)
+	}
+}

@@ -106,21 +106,20 @@ func (o *AdamW) Release() {
 }
 
 // gradNorm returns the Euclidean norm of all gradients together.
-func gradNorm(params []Param, grads autograd.Grads) float64 {
+func gradNorm(dev tensor.Device, params []Param, grads autograd.Grads) float64 {
+	arena := tensor.NewArena(dev)
+	defer arena.Close()
+	arena.Recycle()
 	var sum float64
 	for _, p := range params {
 		if g := grads[p.Value]; g != nil {
-			sum += sumSquares(g)
+			scope := arena.Begin()
+			x := g.In(arena)
+			sum += x.Mul(x).Reshape(1, g.Elems()).Sum().Item()
+			arena.End(scope)
 		}
 	}
 	return math.Sqrt(sum)
-}
-
-func sumSquares(t *tensor.Tensor) float64 {
-	arena := tensor.NewArena(t.Device())
-	defer arena.Close()
-	x := t.In(arena)
-	return x.Mul(x).Reshape(1, t.Elems()).Sum().Item()
 }
 
 // clip scales the gradients so that their norm is at most most, as
@@ -132,9 +131,15 @@ func clip(params []Param, grads autograd.Grads, norm, most float64) {
 		return
 	}
 	for _, p := range params {
-		if g := grads[p.Value]; g != nil {
-			grads[p.Value] = g.Scale(f) // two parameters may share a gradient's memory
-			g.Release()
+		g := grads[p.Value]
+		if g == nil {
+			continue
 		}
+		if !g.Exclusive() { // two parameters may share a gradient's memory
+			grads[p.Value] = g.Scale(f)
+			g.Release()
+			continue
+		}
+		g.ScaleInPlace(f)
 	}
 }

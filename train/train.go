@@ -63,6 +63,8 @@ func Run(ctx context.Context, m nn.CausalLM, dev tensor.Device, params []Param, 
 		opt = NewAdamW(params, o.WeightDecay)
 		defer opt.Release()
 	}
+	arena := tensor.NewArena(dev)
+	tape := autograd.NewTape(arena)
 	warmup := WarmupSteps(o.Warmup, o.Steps)
 	for s := range data.steps(opt.step, o.Steps) {
 		if err := ctx.Err(); err != nil {
@@ -70,7 +72,7 @@ func Run(ctx context.Context, m nn.CausalLM, dev tensor.Device, params []Param, 
 		}
 		start := time.Now()
 		r := Report{Step: s.Number, LR: o.LR * o.Schedule.Factor(s.Number-1, warmup, o.Steps)}
-		err := tensor.Try(func() error { return step(m, dev, params, opt, s, o, &r) })
+		err := tensor.Try(func() error { return step(m, tape, params, opt, s, o, &r) })
 		if err != nil {
 			return err
 		}
@@ -83,21 +85,21 @@ func Run(ctx context.Context, m nn.CausalLM, dev tensor.Device, params []Param, 
 }
 
 // step takes one optimizer step and fills in the report.
-func step(m nn.CausalLM, dev tensor.Device, params []Param, opt *AdamW, s Step, o Options, r *Report) error {
+func step(m nn.CausalLM, tape *autograd.Tape, params []Param, opt *AdamW, s Step, o Options, r *Report) error {
 	if s.Targets == 0 {
 		return fmt.Errorf("step %d (lines %s): nothing to learn: no label behind the first token is left after cutting", s.Number, lines(s.Batches...))
 	}
 	grads := autograd.Grads{}
 	defer grads.Release()
 	for i, b := range s.Batches {
-		loss := backward(m, dev, b, float64(s.Targets), grads, o, fmt.Sprintf("step %d batch %d", s.Number, i))
+		loss := backward(m, tape, b, float64(s.Targets), grads, o, fmt.Sprintf("step %d batch %d", s.Number, i))
 		if !isFinite(loss) {
 			return fmt.Errorf("step %d, batch %d (lines %s): the loss is not finite", s.Number, i+1, lines(b))
 		}
 		r.Loss += loss
 		r.Tokens += b.Tokens
 	}
-	r.GradNorm = gradNorm(params, grads)
+	r.GradNorm = gradNorm(tape.Arena().Device(), params, grads)
 	if !isFinite(r.GradNorm) {
 		return fmt.Errorf("step %d (lines %s): the gradient is not finite", s.Number, lines(s.Batches...))
 	}
@@ -108,11 +110,10 @@ func step(m nn.CausalLM, dev tensor.Device, params []Param, opt *AdamW, s Step, 
 	return nil
 }
 
-// backward adds a batch's gradients and returns its part of the mean loss.
-func backward(m nn.CausalLM, dev tensor.Device, b Batch, denom float64, grads autograd.Grads, o Options, stream string) float64 {
-	arena := tensor.NewArena(dev)
-	defer arena.Close()
-	tape := autograd.NewTape(arena)
+// backward adds a batch's gradients and returns its part of the mean loss. The tape
+// is empty, and is so again afterwards.
+func backward(m nn.CausalLM, tape *autograd.Tape, b Batch, denom float64, grads autograd.Grads, o Options, stream string) float64 {
+	defer tape.Arena().Close()
 	defer tape.Close()
 	s := &nn.Step{Tape: tape, B: b.B, T: b.T, Starts: b.Starts, Train: true, Seed: tensor.StreamKey(o.Seed, stream), Adapter: o.Adapter, Recompute: o.Recompute}
 	loss := nn.Loss(m, s, b.IDs, b.Labels, denom)

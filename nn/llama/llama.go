@@ -154,11 +154,11 @@ func (a *Attention) Forward(s *nn.Step, x *autograd.Value) *autograd.Value {
 // rotate normalises the heads of x [B·T, heads·D], if there is a norm, and turns
 // them by position: [B, T, heads, D].
 func (a *Attention) rotate(s *nn.Step, x *autograd.Value, norm *nn.RMSNorm, heads int) *autograd.Value {
-	x = x.Reshape(s.B*s.T, heads, a.dim)
+	x = x.Reshape(s.B, s.T, heads, a.dim)
 	if norm != nil {
 		x = norm.Forward(s, x)
 	}
-	return x.RoPE(s.Cos, s.Sin).Reshape(s.B, s.T, heads, a.dim)
+	return x.RoPE(s.Cos, s.Sin)
 }
 
 // Forward returns the gated MLP of x.
