@@ -1,6 +1,9 @@
 package asm
 
-import "runtime"
+import (
+	"runtime"
+	"unsafe"
+)
 
 // ReadStreams reads x in eight streams side by side and drops what it read: as
 // fast as memory can be read. It leaves out up to 127 elements at the end.
@@ -25,5 +28,14 @@ func ReadStreams(x []float32) {
 	const most = 16 << 10 // elements of a stream between two chances for the collector
 	for at := 0; at < stride; at += most {
 		readVec(&x[at], stride, min(most, stride-at))
+	}
+}
+
+// Prefetch asks for x to be brought into the second-level cache and does not wait
+// for it. What is read next in another place comes sooner so: the machine itself
+// looks ahead only within a page.
+func Prefetch[T byte | float32](x []T) {
+	if useVec && len(x) > 0 {
+		prefetchVec((*byte)(unsafe.Pointer(&x[0])), len(x)*int(unsafe.Sizeof(x[0])))
 	}
 }

@@ -35,3 +35,14 @@ loop:
 	JNE loop
 	VZEROUPPER
 	RET
+
+// func prefetchVec(x *byte, n int)
+TEXT ·prefetchVec(SB), NOSPLIT, $0-16
+	MOVQ x+0(FP), AX
+	MOVQ n+8(FP), BX
+loop:
+	PREFETCHT1 (AX)
+	ADDQ $64, AX
+	SUBQ $64, BX
+	JGT loop
+	RET

@@ -29,3 +29,14 @@ loop:
 	SUB $16, R11
 	CBNZ R11, loop
 	RET
+
+// func prefetchVec(x *byte, n int)
+TEXT ·prefetchVec(SB), NOSPLIT, $0-16
+	MOVD x+0(FP), R0
+	MOVD n+8(FP), R1
+loop:
+	PRFM (R0), PLDL2KEEP
+	ADD $64, R0
+	SUBS $64, R1
+	BGT loop
+	RET

@@ -13,3 +13,13 @@ func TestReadStreams(t *testing.T) {
 		ReadStreams(guarded(t, 8*(16<<10)+200, true))
 	})
 }
+
+// Prefetch reads nothing, whatever it is given.
+func TestPrefetch(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for n := range 70 {
+			Prefetch(guarded(t, n, true))
+			Prefetch(make([]byte, n))
+		}
+	})
+}

@@ -72,6 +72,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"GemmTiles", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm512", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
 	{"GemmRows", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm512", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
 	{"ReadStreams", "readVec", "", "readVec"},
+	{"Prefetch", "prefetchVec", "", "prefetchVec"},
 	{"FMALoop", "fmaLoop", "fmaLoop512", "fmaLoop"},
 }
 

@@ -305,6 +305,11 @@ func packRows1(dst, src *float32, ld, k int)
 //go:noescape
 func fmaLoop(n int)
 
+// prefetchVec asks for n bytes, more than 0.
+//
+//go:noescape
+func prefetchVec(x *byte, n int)
+
 // readVec reads n elements, a multiple of 16 and more than 0, of each of eight
 // streams that begin stride elements apart.
 //

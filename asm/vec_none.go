@@ -67,4 +67,5 @@ func packCopy4(dst, src *float32, ld, k, n int)                                 
 func packT8(dst *float32, ldd int, src *float32, ld, k int)                     { panic(useVec) }
 func packT4(dst *float32, ldd int, src *float32, ld, k int)                     { panic(useVec) }
 func readVec(*float32, int, int)                                                { panic(useVec) }
+func prefetchVec(*byte, int)                                                    { panic(useVec) }
 func decodeNF4Vec(*float32, *byte, *float32, int, int, *Codebook)               { panic(useVec) }

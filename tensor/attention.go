@@ -156,6 +156,7 @@ func (t *attnTask) attend(o []float32, k, v *matrix, s *AttentionShape, b, kv, t
 	first, end = max(first, from), min(end, to)
 	for k0 := first / keyBlock * keyBlock; k0 < end; k0 += keyBlock {
 		k1 := min(k0+keyBlock, end)
+		v.prefetch(s, b, kv, k0, k1)
 		kb, ld := t.tile(k, s, b, kv, k0, k1)
 		mulRows(t.s, keyBlock, t.q, s.D, kb, ld, rows, k1-k0, s.D, t.gemm)
 		for r := range rows {
@@ -175,6 +176,7 @@ func (t *attnTask) attend(o []float32, k, v *matrix, s *AttentionShape, b, kv, t
 			}
 			t.sum[r] += asm.ExpSubSum(row, row, top)
 		}
+		k.prefetch(s, b, kv, k1, min(k1+keyBlock, end))
 		vb, ld := t.tile(v, s, b, kv, k0, k1)
 		asm.Gemm(o, s.D, t.s, keyBlock, 1, vb, ld, 1, rows, s.D, k1-k0, 1, true, t.gemm)
 	}
@@ -192,14 +194,33 @@ func (s *AttentionShape) keys(x *Tensor) matrix {
 // tile returns rows k0 to k1 of key head kv in the keys or values x, ld floats
 // apart: where they lie, or decoded.
 func (t *attnTask) tile(x *matrix, s *AttentionShape, b, kv, k0, k1 int) (rows []float32, ld int) {
-	row, column := b*s.Tk+k0, kv*s.D
-	if s.Room > 0 {
-		row, column = (b*s.KV+kv)*s.Room+k0, 0
-	}
+	row, column := s.place(b, kv, k0)
 	if x.dt == F32 {
 		return x.f32[row*x.rs+column:], x.rs
 	}
 	t.decoded = sized(t.decoded, keyBlock*s.D)
 	x.decode(t.decoded, row, k1-k0, column, s.D)
 	return t.decoded, s.D
+}
+
+// place returns where key j of key head kv begins in what keys returns.
+func (s *AttentionShape) place(b, kv, j int) (row, column int) {
+	if s.Room > 0 {
+		return (b*s.KV+kv)*s.Room + j, 0
+	}
+	return b*s.Tk + j, kv * s.D
+}
+
+// prefetch asks for rows k0 to k1 of key head kv in the keys or values x, if x is
+// a cache.
+func (x *matrix) prefetch(s *AttentionShape, b, kv, k0, k1 int) {
+	if s.Room == 0 || k1 <= k0 {
+		return
+	}
+	row, _ := s.place(b, kv, k0)
+	if x.dt == F32 {
+		asm.Prefetch(x.f32[row*s.D:][:(k1-k0)*s.D])
+	} else {
+		asm.Prefetch(x.raw[x.dt.Bytes(row*s.D):][:x.dt.Bytes((k1-k0)*s.D)])
+	}
 }

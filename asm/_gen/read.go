@@ -47,7 +47,39 @@ func reads(arm bool) string {
 	return out.String()
 }
 
+// prefetch writes the loop that asks for the cache lines of n bytes.
+func prefetch(arm bool) string {
+	var out strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&out, "\t"+format+"\n", args...) }
+	out.WriteString("\n// func prefetchVec(x *byte, n int)\nTEXT ·prefetchVec(SB), NOSPLIT, $0-16\n")
+	if arm {
+		p("MOVD x+0(FP), R0")
+		p("MOVD n+8(FP), R1")
+		out.WriteString("loop:\n")
+		p("PRFM (R0), PLDL2KEEP")
+		p("ADD $64, R0")
+		p("SUBS $64, R1")
+		p("BGT loop")
+		p("RET")
+		return out.String()
+	}
+	p("MOVQ x+0(FP), AX")
+	p("MOVQ n+8(FP), BX")
+	out.WriteString("loop:\n")
+	p("PREFETCHT1 (AX)")
+	p("ADDQ $64, AX")
+	p("SUBQ $64, BX")
+	p("JGT loop")
+	p("RET")
+	return out.String()
+}
+
 const readDecls = `
+// prefetchVec asks for n bytes, more than 0.
+//
+//go:noescape
+func prefetchVec(x *byte, n int)
+
 // readVec reads n elements, a multiple of 16 and more than 0, of each of eight
 // streams that begin stride elements apart.
 //
@@ -55,4 +87,4 @@ const readDecls = `
 func readVec(x *float32, stride, n int)
 `
 
-const readStubs = "func readVec(*float32, int, int) { panic(useVec) }\n"
+const readStubs = "func readVec(*float32, int, int) { panic(useVec) }\nfunc prefetchVec(*byte, int) { panic(useVec) }\n"
