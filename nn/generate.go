@@ -69,7 +69,7 @@ func Generate(ctx context.Context, m CausalLM, dev tensor.Device, r Request, tim
 			yield(0, err)
 			return
 		}
-		random := tensor.NewRandom(r.Sampling.Seed, "generate")
+		draw := &sampler{Sampling: r.Sampling, random: tensor.NewRandom(r.Sampling.Seed, "generate")}
 		cache, err := m.NewCache(dev, cmp.Or(r.Cache, tensor.F32), len(r.Prompt)+max(r.MaxTokens-1, 0))
 		if err != nil {
 			yield(0, err)
@@ -77,21 +77,17 @@ func Generate(ctx context.Context, m CausalLM, dev tensor.Device, r Request, tim
 		}
 		defer cache.Close()
 		s := &Step{Tape: autograd.NoGrad(tensor.NewArena(dev)), B: 1, Cache: cache, Adapter: r.Adapter}
-		logits := make([]float32, m.Vocab())
 		start, next, last := time.Now(), r.Prompt, make([]int32, 1)
 		for i := range r.MaxTokens {
 			if err := ctx.Err(); err != nil {
 				yield(0, err)
 				return
 			}
-			err := tensor.Try(func() error {
-				forward(m, s, next, logits)
-				return nil
-			})
 			var id int32
-			if err == nil {
-				id, err = r.Sampling.choose(logits, random)
-			}
+			err := tensor.Try(func() (err error) {
+				forward(m, s, next, func(logits []float32) { id, err = draw.choose(logits) })
+				return err
+			})
 			if err != nil {
 				yield(0, err)
 				return
@@ -126,14 +122,14 @@ func (r *Request) check(vocab int) error {
 	return r.Sampling.Check()
 }
 
-// forward puts the logits that follow the last of the tokens into logits.
-func forward(m CausalLM, s *Step, ids []int32, logits []float32) {
+// forward calls f with the logits that follow the last of the tokens.
+func forward(m CausalLM, s *Step, ids []int32, f func(logits []float32)) {
 	defer s.Tape.Arena().Close()
 	defer s.Tape.Close()
 	s.T = len(ids)
 	x := m.Hidden(s, ids)
 	last := s.Tape.Input(x.T.Slice(len(ids)-1, len(ids)))
-	m.Output().Forward(s, last).T.CopyTo(logits)
+	m.Output().Forward(s, last).T.Read(f)
 }
 
 // NonFiniteError is returned when a model's logits are not numbers, which means
@@ -142,63 +138,100 @@ type NonFiniteError struct{ What string }
 
 func (e *NonFiniteError) Error() string { return e.What + " are not finite" }
 
+// sampler draws tokens. It is kept from token to token, with its memory.
+type sampler struct {
+	Sampling
+	random *tensor.Random
+	logits []float32
+	heap   []int32 // the tokens that are not in kept, each likelier than its children
+	kept   []int32 // the likeliest, in order
+}
+
 // choose picks a token: temperature, then top-k, then top-p, as transformers
 // orders them.
-func (s Sampling) choose(logits []float32, random *tensor.Random) (int32, error) {
-	best := 0
-	for i, l := range logits {
-		if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
-			return 0, &NonFiniteError{"logits"}
-		}
-		if l > logits[best] {
-			best = i
-		}
+func (s *sampler) choose(logits []float32) (int32, error) {
+	if !tensor.Finite(logits) {
+		return 0, &NonFiniteError{"logits"}
 	}
+	best := int32(tensor.ArgMax(logits))
 	if s.Temperature == 0 {
-		return int32(best), nil
+		return best, nil
 	}
-	order := make([]int32, len(logits))
-	for i := range order {
-		order[i] = int32(i)
+	s.sort(logits)
+	p := func(id int32) float64 { // over that of the likeliest
+		return math.Exp((float64(logits[id]) - float64(logits[best])) / s.Temperature)
 	}
-	// Likeliest first; equal ones by id, so that a seed means the same everywhere.
-	slices.SortFunc(order, func(a, b int32) int {
-		switch {
-		case logits[a] > logits[b]:
-			return -1
-		case logits[a] < logits[b]:
-			return 1
+	n, sum := len(logits), 0.0
+	if s.TopK > 0 && s.TopK < n {
+		n = s.TopK
+		for i := range n {
+			sum += p(s.likeliest(i))
 		}
-		return int(a - b)
-	})
-	if s.TopK > 0 && s.TopK < len(order) {
-		order = order[:s.TopK]
-	}
-	p := make([]float64, len(order))
-	var sum float64
-	for i, id := range order {
-		p[i] = math.Exp((float64(logits[id]) - float64(logits[order[0]])) / s.Temperature)
-		sum += p[i]
+	} else {
+		for id := range logits {
+			sum += p(int32(id))
+		}
 	}
 	if s.TopP > 0 && s.TopP < 1 {
 		var before float64
-		for i := range p {
+		for i := range n {
 			if before >= s.TopP*sum {
-				p, order = p[:i], order[:i]
+				n = i
 				break
 			}
-			before += p[i]
+			before += p(s.likeliest(i))
 		}
-		sum = 0
-		for _, v := range p {
-			sum += v
+		sum = before
+	}
+	at := s.random.Float64() * sum
+	for i := range n {
+		if at -= p(s.likeliest(i)); at < 0 {
+			return s.likeliest(i), nil
 		}
 	}
-	at := random.Float64() * sum
-	for i, v := range p {
-		if at -= v; at < 0 {
-			return order[i], nil
-		}
+	return s.likeliest(n - 1), nil
+}
+
+// sort prepares likeliest. Sorting all of a vocabulary would take longer than the
+// model: what is not looked at stays a heap.
+func (s *sampler) sort(logits []float32) {
+	s.logits, s.heap, s.kept = logits, s.heap[:0], s.kept[:0]
+	for id := range logits {
+		s.heap = append(s.heap, int32(id))
 	}
-	return order[len(order)-1], nil
+	for i := len(s.heap)/2 - 1; i >= 0; i-- {
+		s.down(i)
+	}
+}
+
+// likeliest returns token number i by falling logit; equal ones by id, so that a
+// seed means the same everywhere.
+func (s *sampler) likeliest(i int) int32 {
+	for i >= len(s.kept) {
+		last := len(s.heap) - 1
+		s.kept = append(s.kept, s.heap[0])
+		s.heap[0] = s.heap[last]
+		s.heap = s.heap[:last]
+		s.down(0)
+	}
+	return s.kept[i]
+}
+
+// down moves the token at place i of the heap below its likelier children.
+func (s *sampler) down(i int) {
+	likelier := func(i, j int) bool {
+		a, b := s.heap[i], s.heap[j]
+		return s.logits[a] > s.logits[b] || s.logits[a] == s.logits[b] && a < b
+	}
+	for {
+		child := 2*i + 1
+		if child+1 < len(s.heap) && likelier(child+1, child) {
+			child++
+		}
+		if child >= len(s.heap) || !likelier(child, i) {
+			return
+		}
+		s.heap[i], s.heap[child] = s.heap[child], s.heap[i]
+		i = child
+	}
 }

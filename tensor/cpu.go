@@ -112,7 +112,7 @@ const (
 // of a large one never touched, so that it costs no page.
 type memory struct {
 	mu                  sync.Mutex
-	free                map[int][]*cpuBuffer // by class
+	free                [4 * 64][]*cpuBuffer // by number of the class
 	slabs               [][]byte
 	rest                []byte // of the last slab
 	mapped, inUse, peak int
@@ -130,6 +130,12 @@ func sizeClass(n int) int {
 	return (n + step - 1) &^ (step - 1)
 }
 
+// classNumber counts the classes.
+func classNumber(class int) int {
+	n := bits.Len(uint(class - 1))
+	return 4*n + (class-1)>>(n-3)&3
+}
+
 func (m *memory) get(n int) (*cpuBuffer, error) {
 	if n < 0 || int64(n) > 1<<46 {
 		return nil, fmt.Errorf("cannot allocate %d bytes", n)
@@ -137,9 +143,6 @@ func (m *memory) get(n int) (*cpuBuffer, error) {
 	class := sizeClass(n)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.free == nil {
-		m.free = map[int][]*cpuBuffer{}
-	}
 	buf := m.idle(class)
 	switch {
 	case buf != nil:
@@ -177,9 +180,11 @@ func (m *memory) get(n int) (*cpuBuffer, error) {
 // where sizes vary from step to step, memory is used again instead of added to.
 func (m *memory) idle(class int) *cpuBuffer {
 	for c := class; c <= 2*class; c = sizeClass(c + 1) {
-		if list := m.free[c]; len(list) > 0 {
-			m.free[c] = list[:len(list)-1]
-			return list[len(list)-1]
+		list := &m.free[classNumber(c)]
+		if n := len(*list); n > 0 {
+			b := (*list)[n-1]
+			*list = (*list)[:n-1]
+			return b
 		}
 	}
 	return nil
@@ -187,7 +192,8 @@ func (m *memory) idle(class int) *cpuBuffer {
 
 func (m *memory) put(b *cpuBuffer) {
 	m.mu.Lock()
-	m.free[b.class] = append(m.free[b.class], b)
+	list := &m.free[classNumber(b.class)]
+	*list = append(*list, b)
 	m.inUse -= sizeClass(b.n)
 	m.mu.Unlock()
 }
@@ -204,7 +210,8 @@ func (m *memory) close() error {
 		err = errors.Join(err, unmapMemory(b))
 		m.mapped -= slab
 	}
-	m.slabs, m.rest, m.free = nil, nil, nil
+	m.slabs, m.rest = nil, nil
+	clear(m.free[:])
 	return err
 }
 
@@ -212,8 +219,8 @@ func (m *memory) close() error {
 func (m *memory) trim() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for class, list := range m.free {
-		if class < slab/8 {
+	for i, list := range m.free {
+		if len(list) == 0 || list[0].class < slab/8 {
 			continue
 		}
 		for _, b := range list {
@@ -222,10 +229,10 @@ func (m *memory) trim() error {
 					return err
 				}
 			}
-			m.mapped -= class
+			m.mapped -= b.class
 			m.touched -= b.touched
 		}
-		delete(m.free, class)
+		m.free[i] = nil
 	}
 	return nil
 }

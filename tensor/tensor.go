@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"unsafe"
+
+	"github.com/tenon-ml/tenon/asm"
 )
 
 // Tensor is a contiguous n-dimensional array on a device, or a contiguous part
@@ -262,6 +264,16 @@ func (t *Tensor) CopyTo(dst []float32) {
 	}
 }
 
+// Read calls f with the elements of an F32 tensor, which f does not change or keep.
+// On the CPU they are not copied.
+func (t *Tensor) Read(f func(x []float32)) {
+	if _, ok := t.cpuBytes(); ok {
+		f(t.F32())
+		return
+	}
+	f(t.F32s())
+}
+
 // F64s returns a copy of the elements of an F32 or F64 tensor as float64.
 func (t *Tensor) F64s() []float64 {
 	dst := make([]float64, t.Elems())
@@ -352,6 +364,9 @@ func (t *Tensor) Set(data []float32) {
 
 // Finite reports whether no value is NaN or infinite.
 func Finite(x []float32) bool {
+	if sum := asm.Sum(x); sum-sum == 0 {
+		return true // no term was not
+	}
 	for _, v := range x {
 		if v-v != 0 {
 			return false
@@ -359,6 +374,10 @@ func Finite(x []float32) bool {
 	}
 	return true
 }
+
+// ArgMax returns the place of the first of the largest elements of x, which is not
+// empty and has no NaN.
+func ArgMax(x []float32) int { return slices.Index(x, asm.Max(x)) }
 
 func bytesOf[T float32 | float64 | int32](s []T) []byte {
 	if len(s) == 0 {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/autograd"
+	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/nn"
 	"github.com/tenon-ml/tenon/tensor"
 )
@@ -259,13 +260,23 @@ func TestGenerateErrors(t *testing.T) {
 func TestGenerateAllocates(t *testing.T) {
 	const warm, tokens = 16, 64
 	for _, model := range []string{"llama/gqa-tied", "llama/bias", "families/qwen3"} {
-		for _, threads := range []int{1, 2} {
-			dev := tensor.NewCPU(threads)
+		for _, r := range []nn.Request{{}, {Sampling: nn.Sampling{Temperature: 1, TopP: 0.9}}, {Cache: tensor.F16}, {Adapter: new(nn.Adapter)}} {
+			r.Prompt, r.MaxTokens = []int32{1, 2, 3}, warm+tokens+1
+			dev := tensor.NewCPU(2)
 			m := load(t, filepath.Join(testdata, model), "config.json", dev)
+			remove := func() {}
+			if r.Adapter != nil {
+				a, err := lora.New(m, "x", lora.Config{Rank: 4, Alpha: 8, Targets: lora.Names{AllLinear: true}, Init: "random"}, 1, dev)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Adapter = a.Use()
+				remove = a.Remove
+			}
 			var before, after runtime.MemStats
 			var mapped, mappedAfter int
 			n := 0
-			for _, err := range nn.Generate(context.Background(), m, dev, nn.Request{Prompt: []int32{1, 2, 3}, MaxTokens: warm + tokens + 1}, nil) {
+			for _, err := range nn.Generate(context.Background(), m, dev, r, nil) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -279,11 +290,12 @@ func TestGenerateAllocates(t *testing.T) {
 				}
 			}
 			if got := after.Mallocs - before.Mallocs; got >= tokens || n < warm+tokens {
-				t.Errorf("%s, %d threads: %d allocations in %d tokens, %d bytes", model, threads, got, tokens, after.TotalAlloc-before.TotalAlloc)
+				t.Errorf("%s, %+v: %d allocations in %d tokens, %d bytes", model, r, got, tokens, after.TotalAlloc-before.TotalAlloc)
 			}
 			if mapped != mappedAfter {
-				t.Errorf("%s, %d threads: %d bytes from the system in %d tokens", model, threads, mappedAfter-mapped, tokens)
+				t.Errorf("%s, %+v: %d bytes from the system in %d tokens", model, r, mappedAfter-mapped, tokens)
 			}
+			remove()
 			nn.Release(m)
 			dev.Close()
 		}
