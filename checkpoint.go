@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/tenon-ml/tenon/autograd"
+	"github.com/tenon-ml/tenon/format/bnb"
 	"github.com/tenon-ml/tenon/format/gguf"
 	"github.com/tenon-ml/tenon/format/safetensors"
 	"github.com/tenon-ml/tenon/internal/mapped"
@@ -56,25 +57,83 @@ func (m *Model) Savable() error {
 // into a folder, with its configuration and the tokenizer's files.
 func (m *Model) SaveCheckpoint(dir, stored string, warn func(string, ...any)) error {
 	contents := func(p *autograd.Value) (*tensor.Tensor, error) { return p.T, nil }
-	return m.save(dir, stored, m.LM.Tied(), contents, warn)
+	return m.save(dir, formOf(stored), m.LM.Tied(), contents, warn)
+}
+
+// form is how a checkpoint's weights are written.
+type form struct {
+	torch string                    // the element type's name in config.json
+	dtype func(string) tensor.DType // the type of a tensor that is not quantised
+
+	// quant is how the weights of linear layers, but the head's, are quantised; not if its
+	// type is Invalid. report, if there is one, is told of each.
+	quant  tensor.QuantOptions
+	report func(QuantError)
+}
+
+// formOf returns the form in which all weights have a type, a key of StoredTypes.
+func formOf(stored string) form {
+	t := StoredTypes[stored]
+	return form{torch: t.torch, dtype: func(string) tensor.DType { return t.dtype }}
 }
 
 // save is SaveCheckpoint for parameters that have their contents somewhere else: what
 // contents returns is good until it is called again. tied says that the head is the
 // embedding.
-func (m *Model) save(dir, stored string, tied bool, contents func(*autograd.Value) (*tensor.Tensor, error), warn func(string, ...any)) error {
-	t := StoredTypes[stored]
+func (m *Model) save(dir string, f form, tied bool, contents func(*autograd.Value) (*tensor.Tensor, error), warn func(string, ...any)) error {
 	if err := m.Savable(); err != nil {
 		return err
 	}
+	if err := m.writeWeights(dir, f, tied, contents); err != nil {
+		return err
+	}
+	if err := m.writeConfig(dir, f, tied); err != nil {
+		return err
+	}
+	return m.copyCompanions(dir, warn)
+}
+
+// maxQuantShard is maxShard where weights are quantised: the quantised ones of a file
+// are in memory at once.
+const maxQuantShard = 512 << 20
+
+func (m *Model) writeWeights(dir string, f form, tied bool, contents func(*autograd.Value) (*tensor.Tensor, error)) error {
+	shard := maxShard
+	linear := map[string]bool{}
+	if f.quant.DType != tensor.Invalid {
+		shard, linear = maxQuantShard, linearWeights(m.LM.Config)
+	}
 	var entries []safetensors.Entry
 	var failed error // which names the model instead of the file that is not made
+	fail := func(format string, a ...any) error {
+		failed = fmt.Errorf(m.Path+": tensor "+format, a...)
+		return failed
+	}
 	for name, p := range nn.Params(m.LM) {
 		if tied && name == "lm_head.weight" {
 			continue // a parameter of its own, with the embedding's contents
 		}
+		dt := f.dtype(name)
+		if linear[name] {
+			entries = append(entries, bnb.Entries(name, p.Shape(), f.quant, torchNames[dt], func() (*tensor.Tensor, error) {
+				w, err := contents(p)
+				if err != nil {
+					failed = err
+					return nil, err
+				}
+				q, err := tensor.Quantize(m.Device, w.F32(), w.Shape(), f.quant)
+				if err != nil {
+					return nil, fail("%q: %w", name, err)
+				}
+				if f.report != nil {
+					f.report(quantError(name, w.F32(), q))
+				}
+				return q, nil
+			})...)
+			continue
+		}
 		entries = append(entries, safetensors.Entry{
-			Name: name, DType: t.dtype, Shape: p.Shape(),
+			Name: name, DType: dt, Shape: p.Shape(),
 			Data: func(out io.Writer) error {
 				w, err := contents(p)
 				if err != nil {
@@ -82,11 +141,10 @@ func (m *Model) save(dir, stored string, tied bool, contents func(*autograd.Valu
 					return err
 				}
 				for x := range values(w) {
-					if !tensor.Finite(x) || !fits(t.dtype, x) {
-						failed = fmt.Errorf("%s: tensor %q is not finite in %s", m.Path, name, stored)
-						return failed
+					if !tensor.Finite(x) || !fits(dt, x) {
+						return fail("%q is not finite in %s", name, dt)
 					}
-					if err := safetensors.FromFloats(name, t.dtype, w.Shape(), x).Data(out); err != nil {
+					if err := safetensors.FromFloats(name, dt, w.Shape(), x).Data(out); err != nil {
 						return err
 					}
 				}
@@ -94,21 +152,38 @@ func (m *Model) save(dir, stored string, tied bool, contents func(*autograd.Valu
 			},
 		})
 	}
-	if err := safetensors.WriteSharded(dir, entries, map[string]string{"format": "pt"}, maxShard); failed != nil {
+	if err := safetensors.WriteSharded(dir, entries, map[string]string{"format": "pt"}, shard); failed != nil {
 		return failed
 	} else if err != nil {
 		return err
 	}
+	return nil
+}
 
+// torchNames are the names of the types of StoredTypes in config.json.
+var torchNames = func() map[tensor.DType]string {
+	out := map[tensor.DType]string{}
+	for _, t := range StoredTypes {
+		out[t.dtype] = t.torch
+	}
+	return out
+}()
+
+// writeConfig writes config.json.
+func (m *Model) writeConfig(dir string, f form, tied bool) error {
 	config := map[string]json.RawMessage{}
 	for k, v := range m.LM.Config.Raw {
 		config[k] = v
 	}
-	delete(config, "quantization_config") // the weights are decoded
+	delete(config, "quantization_config") // of weights that have been decoded
 	// An adapter may have untied the head, or replicated layers.
-	for key, v := range map[string]any{
+	changed := map[string]any{
 		"tie_word_embeddings": tied, "num_hidden_layers": m.LM.Config.NumHiddenLayers, "layer_types": m.LM.Config.LayerTypes,
-	} {
+	}
+	if f.quant.DType != tensor.Invalid {
+		changed["quantization_config"] = bnb.ConfigFor(f.quant, f.torch)
+	}
+	for key, v := range changed {
 		text, err := json.Marshal(v)
 		if err != nil {
 			return err
@@ -117,7 +192,7 @@ func (m *Model) save(dir, stored string, tied bool, contents func(*autograd.Valu
 			config[key] = text
 		}
 	}
-	name, err := json.Marshal(t.torch)
+	name, err := json.Marshal(f.torch)
 	if err != nil {
 		return err
 	}
@@ -128,10 +203,7 @@ func (m *Model) save(dir, stored string, tied bool, contents func(*autograd.Valu
 	if _, old := config["torch_dtype"]; !old || config["dtype"] != nil {
 		config["dtype"] = name
 	}
-	if err := writeIndented(filepath.Join(dir, "config.json"), config); err != nil {
-		return err
-	}
-	return m.copyCompanions(dir, warn)
+	return writeIndented(filepath.Join(dir, "config.json"), config)
 }
 
 // copyCompanions writes the files that stand beside the weights.

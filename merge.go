@@ -68,7 +68,7 @@ func merge(ctx context.Context, dev *tensor.CPU, path, adapter, out string, o Me
 				return err
 			}
 		}
-		return m.save(out, o.DType, tied, m.contents, warn)
+		return m.save(out, formOf(o.DType), tied, m.contents, warn)
 	})
 }
 

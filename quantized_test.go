@@ -3,6 +3,7 @@ package tenon_test
 import (
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,5 +85,100 @@ func TestQLoRACurve(t *testing.T) {
 		}
 		c.Check(t, m.Device, m.LM, curve.Limits{Loss: 1e-5, Norm: 1e-3, Median: 5e-5, Worst: 1e-3})
 		m.Close()
+	}
+}
+
+// Quantising while loading gives what quantising into a checkpoint and loading that
+// gives; head and embedding stay, and the errors that are reported are the weights'.
+func TestQuantize(t *testing.T) {
+	const base = "testdata/bnb/f32"
+	plain, err := tenon.Load(base, tenon.Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	for _, o := range []tensor.QuantOptions{
+		{DType: tensor.NF4, Block: 64}, {DType: tensor.NF4, Block: 256, Double: true}, {DType: tensor.FP4, Block: 32, SearchAbsmax: true}, {DType: tensor.Q8_0},
+	} {
+		m, err := tenon.Load(base, tenon.Options{Threads: 2, Quantize: o})
+		if err != nil {
+			t.Fatal(err)
+		}
+		weights := map[string][]float32{}
+		for name, p := range nn.Params(m.LM) {
+			want := o.DType
+			if !strings.HasSuffix(name, "_proj.weight") {
+				want = tensor.F32
+			}
+			if p.T.DType() != want {
+				t.Errorf("%s is held in %s, want %s", name, p.T.DType(), want)
+			}
+			weights[name] = p.T.F32s()
+		}
+		m.Close()
+		if o.DType == tensor.Q8_0 {
+			continue
+		}
+		dir := t.TempDir()
+		var reports []tenon.QuantError
+		err = tenon.Quantize(t.Context(), base, dir, 1, o, func(r tenon.QuantError) { reports = append(reports, r) }, t.Logf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err = tenon.Load(dir, tenon.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if len(reports) != 14 {
+			t.Errorf("%d weights reported", len(reports))
+		}
+		for name, p := range nn.Params(m.LM) {
+			if !slices.Equal(p.T.F32s(), weights[name]) {
+				t.Errorf("%+v: %s differs", o, name)
+			}
+		}
+		originals := map[string][]float32{}
+		for name, p := range nn.Params(plain.LM) {
+			originals[name] = p.T.F32s()
+		}
+		for _, r := range reports {
+			var sum, of, most float64
+			for i, w := range originals[r.Name] {
+				d := math.Abs(float64(w) - float64(weights[r.Name][i]))
+				sum, of, most = sum+d*d, of+float64(w)*float64(w), max(most, d)
+			}
+			if rms := math.Sqrt(sum / of); math.Abs(r.RelRMS-rms) > 1e-9 || r.Max != most || rms > 0.15 {
+				t.Errorf("%+v: %+v, want %g and %g", o, r, rms, most)
+			}
+		}
+		m.Close()
+		if err := tenon.Quantize(t.Context(), dir, t.TempDir(), 1, o, nil, t.Logf); err == nil || !strings.Contains(err.Error(), "quantised already") {
+			t.Errorf("quantising twice: %v", err)
+		}
+		if _, err := tenon.Load(dir, tenon.Options{Quantize: o}); err == nil || !strings.Contains(err.Error(), "quantised already") {
+			t.Errorf("quantising what is quantised while loading: %v", err)
+		}
+		// Decoded, it is a checkpoint like any other.
+		decoded, err := tenon.Load(dir, tenon.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := t.TempDir()
+		if err := decoded.SaveCheckpoint(out, "f32", t.Logf); err != nil {
+			t.Fatal(err)
+		}
+		again, err := tenon.Load(out, tenon.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, p := range nn.Params(again.LM) {
+			if !slices.Equal(p.T.F32s(), weights[name]) {
+				t.Errorf("%+v: decoded and saved, %s differs", o, name)
+			}
+		}
+		if again.LM.Config.Raw["quantization_config"] != nil {
+			t.Error("the config of decoded weights speaks of quantisation")
+		}
+		decoded.Close()
+		again.Close()
 	}
 }

@@ -50,6 +50,10 @@ type Options struct {
 	// it matrices stay as the file stores them, in BF16, F16 or the blocks of a GGUF
 	// file, and are decoded where they are used: less memory, the same values.
 	F32 bool
+
+	// Quantize encodes the weights of linear layers, but the output head's, as they are
+	// loaded, matrix by matrix: in NF4, FP4 or Q8_0. The zero value leaves them.
+	Quantize tensor.QuantOptions
 }
 
 // Load reads a model: a Hugging Face folder, a .safetensors or a .gguf file.
@@ -60,7 +64,17 @@ func Load(path string, o Options) (*Model, error) {
 	}
 	defer f.close()
 	dev := tensor.NewCPU(o.Threads)
-	lm, err := llama.Load(f.config, o.source(f.tensors), dev)
+	tensors := o.source(f.tensors)
+	var q *quantizing
+	if o.Quantize.DType != tensor.Invalid {
+		q = &quantizing{Source: f.tensors, stored: f.tensors, linear: linearWeights(f.config), o: o.Quantize}
+		tensors = q
+	}
+	lm, err := llama.Load(f.config, tensors, dev)
+	if q != nil {
+		q.release()
+		err = errors.Join(err, dev.Trim())
+	}
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
@@ -216,6 +230,14 @@ func (r readOnce) Stored(dev tensor.Device, name string) (*tensor.Tensor, error)
 			return nil
 		})
 	})
+}
+
+// DType returns the type in which a tensor is stored, if that can be written too, else F32.
+func (r readOnce) DType(name string) tensor.DType {
+	if info, ok := r.Info(name); ok && info.DType.CanEncode() {
+		return info.DType
+	}
+	return tensor.F32
 }
 
 // PathOf returns the file that a tensor is in, or the whole checkpoint.

@@ -102,12 +102,12 @@ type Config struct {
 	ComputeDType string `json:"bnb_4bit_compute_dtype"`
 	QuantStorage string `json:"bnb_4bit_quant_storage"`
 
-	SkipModules     []string `json:"llm_int8_skip_modules"`
-	Threshold       float64  `json:"llm_int8_threshold"`
-	FP32CPUOffload  bool     `json:"llm_int8_enable_fp32_cpu_offload"`
-	HasFP16Weight   bool     `json:"llm_int8_has_fp16_weight"`
-	PrivateLoad4Bit bool     `json:"_load_in_4bit"`
-	PrivateLoad8Bit bool     `json:"_load_in_8bit"`
+	SkipModules     []string    `json:"llm_int8_skip_modules"`
+	Threshold       json.Number `json:"llm_int8_threshold"` // Python wants a float: 6.0
+	FP32CPUOffload  bool        `json:"llm_int8_enable_fp32_cpu_offload"`
+	HasFP16Weight   bool        `json:"llm_int8_has_fp16_weight"`
+	PrivateLoad4Bit bool        `json:"_load_in_4bit"`
+	PrivateLoad8Bit bool        `json:"_load_in_8bit"`
 }
 
 // ConfigFor returns the quantization_config of a checkpoint whose linear layers, but
@@ -115,6 +115,6 @@ type Config struct {
 func ConfigFor(o tensor.QuantOptions, computeDType string) Config {
 	return Config{
 		QuantMethod: "bitsandbytes", LoadIn4Bit: true, PrivateLoad4Bit: true, QuantType: typeName(o.DType), DoubleQuant: o.Double,
-		ComputeDType: computeDType, QuantStorage: "uint8", Threshold: 6,
+		ComputeDType: computeDType, QuantStorage: "uint8", Threshold: "6.0",
 	}
 }
