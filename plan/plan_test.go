@@ -141,6 +141,36 @@ func TestFLOPsOfStep(t *testing.T) {
 		}
 		counted += 2 * int64(dst.Elems()) * int64(inner)
 	}
+	product := func(t *tensor.Tensor, inner int) { // that gives t
+		if t != nil {
+			counted += 2 * int64(t.Elems()) * int64(inner)
+		}
+	}
+	k.Affine = func(z []*tensor.Tensor, h, x, _ *tensor.Tensor, terms []tensor.AffineTerm) {
+		product(h, x.Dim(1))
+		for i, t := range terms {
+			product(z[i], x.Dim(1))
+			if t.B != nil {
+				product(z[i], t.B.Dim(1))
+			}
+		}
+	}
+	k.AffineGrad = func(dx, da *tensor.Tensor, db []*tensor.Tensor, u *tensor.Tensor, dz []*tensor.Tensor, _, _, _ *tensor.Tensor, terms []tensor.AffineTerm) {
+		n := dz[0].Dim(0)
+		for i, t := range terms {
+			product(dx, t.W.Dim(0))
+			if t.B != nil {
+				product(db[i], n)
+			}
+			if u != nil && t.B != nil {
+				counted += 2 * int64(n) * int64(t.B.Elems())
+			}
+		}
+		if u != nil {
+			product(dx, u.Dim(1))
+			product(da, n)
+		}
+	}
 	attention := func(s tensor.AttentionShape) int64 {
 		var keys int64
 		for b := range s.B {
