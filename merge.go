@@ -41,7 +41,7 @@ func merge(ctx context.Context, dev *tensor.CPU, path, adapter, out string, o Me
 	for _, w := range f.config.Warnings {
 		warn("%s: %s", path, w)
 	}
-	m := merger{Model: newModel(path, lm, dev), ctx: ctx, source: f.tensors, names: map[*tensor.Tensor]string{}}
+	m := merger{Model: newModel(path, lm, dev), ctx: ctx, source: f.tensors, from: adapter, names: map[*tensor.Tensor]string{}}
 	// The names that parameters have in the source, which replication changes: then
 	// several parameters have the contents of one.
 	largest := 0
@@ -79,6 +79,7 @@ type merger struct {
 	source  nn.Source
 	names   map[*tensor.Tensor]string // in the source
 	adapter *lora.Adapter
+	from    string         // the adapter's folder
 	work    *tensor.Tensor // room for any of them
 }
 
@@ -87,12 +88,20 @@ func (m *merger) contents(p *autograd.Value) (*tensor.Tensor, error) {
 	if err := m.ctx.Err(); err != nil {
 		return nil, err
 	}
+	name := m.names[p.T]
 	w := m.work.Slice(0, p.T.Elems()).Reshape(p.Shape()...)
-	if err := m.source.Decode(w.F32(), m.names[p.T]); err != nil {
-		return nil, err
+	if err := m.source.Decode(w.F32(), name); err != nil || !m.adapter.Changes(p) {
+		return w, err
 	}
 	m.adapter.MergeInto(w, p)
-	return w, nil
+	if tensor.Finite(w.F32()) {
+		return w, nil
+	}
+	who := m.from
+	if err := m.source.Decode(w.F32(), name); err != nil || !tensor.Finite(w.F32()) {
+		who = m.Path
+	}
+	return nil, fmt.Errorf("%s: tensor %q, merged, is not finite", who, name)
 }
 
 // stayTied reports whether the head of a model with tied weights is still its

@@ -77,7 +77,7 @@ func contents(m *tenon.Model) map[string][]float32 {
 func TestStored(t *testing.T) {
 	paths := []string{
 		"testdata/families/qwen2-bf16", "testdata/families/mistral-f16",
-		"testdata/families/gguf/mistral-wide.Q5_K.gguf",
+		"testdata/families/gguf/mistral-wide.Q5_K.gguf", "testdata/bnb/nf4-double", "testdata/bnb/fp4",
 	}
 	more, err := filepath.Glob("testdata/llama/gguf/*.gguf")
 	if err != nil || len(more) == 0 {

@@ -71,8 +71,12 @@ type checkpoint struct {
 	state train.State
 }
 
-// readCheckpoint reads a checkpoint and checks that its files are whole.
+// readCheckpoint reads a checkpoint and checks that its files are whole, to the last
+// bit.
 func readCheckpoint(dir string) (*checkpoint, error) {
+	if err := checkSums(dir); err != nil {
+		return nil, err
+	}
 	s, err := train.ReadState(dir)
 	if err != nil {
 		return nil, err
@@ -197,6 +201,9 @@ func (k *checkpoints) save(step int, write func(dir string) error) (err error) {
 		return err
 	}
 	if err := write(temp); err != nil {
+		return err
+	}
+	if err := writeSums(temp); err != nil {
 		return err
 	}
 	if err := disk.syncTree(temp); err != nil {

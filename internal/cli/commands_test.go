@@ -482,7 +482,7 @@ func TestFinetuneKeepsLastGoodState(t *testing.T) {
 	if got := names(t, out); got != "adapter_config.json checkpoint-3" {
 		t.Errorf("--out holds %s", got)
 	}
-	if got := names(t, out+"/checkpoint-3"); got != "adapter_config.json adapter_model.safetensors optimizer.safetensors trainer_state.json" {
+	if got := names(t, out+"/checkpoint-3"); got != "SHA256SUMS adapter_config.json adapter_model.safetensors optimizer.safetensors trainer_state.json" {
 		t.Errorf("the kept state holds %s", got)
 	}
 	inspectJSON(t, out+"/checkpoint-3")

@@ -277,7 +277,7 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 		return fmt.Errorf("%s: %w", c.data, err)
 	}
 	r := run{finetune: c, env: e, model: m, heldOut: heldOut}
-	if r.state, err = c.newState(cmd, m); err != nil {
+	if r.state, err = c.newState(cmd, m, heldOut); err != nil {
 		return err
 	}
 	if err := r.prepare(); err != nil {

@@ -32,7 +32,7 @@ func TestInterrupt(t *testing.T) {
 			t.Fatalf("status %d, stderr %q", got, stderr.String())
 		}
 		held := tree(t, out)
-		if held["adapter_config.json"] != "old" || len(held) != 6 {
+		if held["adapter_config.json"] != "old" || len(held) != 7 {
 			t.Errorf("--out holds %v", held)
 		}
 		if entries := names(t, dir); strings.Contains(entries, ".tmp") || strings.Contains(entries, ".lock") {

@@ -120,7 +120,7 @@ func spell(values []string) string {
 
 // newState returns where the run begins: at the checkpoint, if it is one of this
 // run.
-func (c *finetune) newState(cmd *cobra.Command, m *model) (train.State, error) {
+func (c *finetune) newState(cmd *cobra.Command, m *model, heldOut []train.Example) (train.State, error) {
 	s := train.State{Steps: c.options.Steps, Options: map[string][]string{}}
 	for _, name := range slices.Concat(decisive, ofAdapter, carried) {
 		switch {
@@ -144,11 +144,17 @@ func (c *finetune) newState(cmd *cobra.Command, m *model) (train.State, error) {
 		return s, err
 	}
 	s.Digests = map[string]string{"model": model, "data": digest(c.loader.Examples)}
+	if heldOut != nil {
+		s.Digests["eval"] = digest(heldOut)
+	}
 	if c.from == nil {
 		return s, nil
 	}
 	was := c.from.state
-	for _, flag := range []string{"model", "data"} {
+	for _, flag := range []string{"model", "data", "eval"} {
+		if flag == "eval" && was.Digests[flag] == "" { // nothing was measured before
+			continue
+		}
 		if s.Digests[flag] != was.Digests[flag] {
 			path := cmd.Flags().Lookup(flag).Value.String()
 			return s, fmt.Errorf("--%s %q: is not what %s was trained with: its content has changed", flag, path, c.from.dir)

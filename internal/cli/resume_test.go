@@ -247,6 +247,10 @@ func TestResumeRenamed(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Replace(b, []byte(`"lr"`), []byte(`"help"`), 1), 0o666); err != nil {
 		t.Fatal(err)
 	}
+	tenonCmd(t, "finetune", "--resume", kept, "--out", dir+"/other").failed(t, path, sumsFile)
+	if err := writeSums(kept); err != nil {
+		t.Fatal(err)
+	}
 	tenonCmd(t, "finetune", "--resume", kept, "--out", dir+"/other").failed(t, path, `option "help" is unknown`)
 }
 
