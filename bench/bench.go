@@ -4,6 +4,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -80,6 +81,7 @@ type Sampler struct {
 // timings are what a Sampler measured, in seconds.
 type timings struct {
 	seconds []float64 // those that count, ascending; all of them if none does
+	read    []float64 // bytes a second that could be read around each, if that was measured
 	taken   int
 	quiet   int
 }
@@ -112,17 +114,14 @@ func (s *Sampler) measure(ctx context.Context, f func() (float64, error)) (timin
 // counting returns the samples that count.
 func (s *Sampler) counting(all []machine.Sample) timings {
 	t := timings{taken: len(all)}
-	var every []float64
-	for _, x := range all {
-		every = append(every, x.Seconds)
-		if s.Quiet(x) {
-			t.seconds = append(t.seconds, x.Seconds)
-		}
+	quiet := slices.DeleteFunc(slices.Clone(all), func(x machine.Sample) bool { return !s.Quiet(x) })
+	if t.quiet = len(quiet); t.quiet == 0 {
+		quiet = all
 	}
-	if t.quiet = len(t.seconds); t.quiet == 0 {
-		t.seconds = every
+	slices.SortFunc(quiet, func(a, b machine.Sample) int { return cmp.Compare(a.Seconds, b.Seconds) })
+	for _, x := range quiet {
+		t.seconds, t.read = append(t.seconds, x.Seconds), append(t.read, x.Read)
 	}
-	slices.Sort(t.seconds)
 	return t
 }
 
@@ -164,8 +163,15 @@ func (r Result) ofFMA(flop float64, l Limits) Result {
 	return r
 }
 
-func (r Result) ofRead(bytes float64, l Limits) Result {
-	r.Bytes, r.Limit, r.Share = bytes, "read", bytes/r.Seconds/l.Read
+// ofRead takes the share of what could be read around each sample.
+func (r Result) ofRead(bytes float64, t timings) Result {
+	r.Bytes, r.Limit = bytes, "read"
+	var shares []float64
+	for i, s := range t.seconds {
+		shares = append(shares, bytes/s/t.read[i])
+	}
+	slices.Sort(shares)
+	r.Share = median(shares)
 	return r
 }
 

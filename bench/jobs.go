@@ -175,12 +175,17 @@ func (r *run) decode() error {
 	if err := warmed(f); err != nil {
 		return err
 	}
+	r.sampler.Reader = machine.NewReader(r.dev.Threads())
+	defer func() {
+		r.sampler.Reader.Release()
+		r.sampler.Reader = nil
+	}()
 	t, err := r.sampler.measure(r.ctx, f)
 	if err != nil {
 		return err
 	}
 	name := fmt.Sprintf("%s/%s", r.typesName(), threadsName(r.dev.Threads()))
-	x := t.rate("decode", name, 1, "tokens/s").ofRead(float64(r.work.bytes), r.report.Limits)
+	x := t.rate("decode", name, 1, "tokens/s").ofRead(float64(r.work.bytes), t)
 	x.FLOP = 2 * float64(r.work.layers+r.work.head)
 	r.add(x)
 	return nil

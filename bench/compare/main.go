@@ -270,6 +270,13 @@ func (r *runner) compare(t task) error {
 		all = append(all, v.pids...)
 	}
 	clock.Settle = func() { settled(t.threads, all) }
+	if t.bytes > 0 {
+		clock.Reader = machine.NewReader(t.threads)
+		defer func() {
+			clock.Reader.Release()
+			clock.Reader = nil
+		}()
+	}
 	// measured[0] is tenon's.
 	type sample struct {
 		machine.Sample
@@ -324,11 +331,18 @@ func (r *runner) compare(t task) error {
 		return f
 	}
 	e := entry{Group: t.group, Case: t.name, Threads: t.threads, Unit: t.unit, figures: figures(0)}
-	switch seconds := t.amount / e.Value; {
+	switch {
 	case t.bytes > 0:
-		e.Limit, e.Share = "read", t.bytes/seconds/l.Read
+		// What could be read just then: the limit of the run is another moment's.
+		var shares []float64
+		for _, s := range measured[0] {
+			if clock.Quiet(s.Sample) || e.Quiet == 0 {
+				shares = append(shares, t.bytes/s.seconds/s.Read)
+			}
+		}
+		e.Limit, e.Share = "read", median(shares)
 	case t.flop > 0:
-		e.Limit, e.Share = "fma", t.flop/seconds/l.FMA
+		e.Limit, e.Share = "fma", t.flop*e.Value/t.amount/l.FMA
 	}
 	for i, v := range rivals {
 		p := peer{Name: v.name, figures: figures(i + 1)}
@@ -340,7 +354,7 @@ func (r *runner) compare(t task) error {
 	if r.verbose {
 		for i := range measured {
 			for _, s := range measured[i] {
-				fmt.Fprintf(os.Stderr, "\t%d: %.6f s in %.3f s; probes %.2f, %.2f; others %.3f\n", i, s.seconds, s.Seconds, s.Before/clock.Best, s.After/clock.Best, s.Others)
+				fmt.Fprintf(os.Stderr, "\t%d: %.6f s in %.3f s; probes %.2f, %.2f; others %.3f; %.1f GB/s\n", i, s.seconds, s.Seconds, s.Before/clock.Best, s.After/clock.Best, s.Others, s.Read/1e9)
 			}
 		}
 	}

@@ -44,11 +44,40 @@ func Measure(threads int, d time.Duration) Limits {
 			break
 		}
 	}
-	x, release := pages(readBytes / 4)
-	defer release()
-	each := len(x) / threads
-	pass := func(thread int, until time.Time) float64 {
-		part := x[thread*each:][:each]
+	r := NewReader(threads)
+	defer r.Release()
+	for end := time.Now().Add(d / 2); ; {
+		l.Read = max(l.Read, r.Rate())
+		if !time.Now().Before(end) {
+			break
+		}
+	}
+	return l
+}
+
+// A Reader measures how fast memory can be read. It holds 256 MB to read.
+type Reader struct {
+	threads int
+	x       []float32
+	release func()
+}
+
+// NewReader returns a Reader for a number of threads; Release it.
+func NewReader(threads int) *Reader {
+	r := &Reader{threads: threads}
+	r.x, r.release = pages(readBytes / 4)
+	return r
+}
+
+// Release gives the memory back.
+func (r *Reader) Release() { r.release() }
+
+// Rate reads for 20 ms, each thread a part of the memory of its own in eight streams,
+// and returns the bytes a second of all threads together.
+func (r *Reader) Rate() float64 {
+	each := len(r.x) / r.threads
+	return together(r.threads, readTime, func(thread int, until time.Time) float64 {
+		part := r.x[thread*each:][:each]
 		n := 0
 		for at := 0; time.Now().Before(until); {
 			piece := part[at:][:min(1<<20, each-at)]
@@ -59,14 +88,7 @@ func Measure(threads int, d time.Duration) Limits {
 			}
 		}
 		return 4 * float64(n)
-	}
-	for end := time.Now().Add(d / 2); ; {
-		l.Read = max(l.Read, together(threads, readTime, pass))
-		if !time.Now().Before(end) {
-			break
-		}
-	}
-	return l
+	})
 }
 
 // FMA does F32 multiply-adds in registers on a number of threads for about d, and
@@ -122,6 +144,7 @@ type Sample struct {
 	Seconds       float64
 	Before, After float64 // operations a second of the multiply-adds around it
 	Others        float64 // share of the CPUs that other processes took meanwhile
+	Read          float64 // bytes a second that could be read around it, if the clock has a Reader
 }
 
 // What a sample must have around it to count (Quiet).
@@ -135,6 +158,10 @@ const (
 type Clock struct {
 	Threads int
 	Best    float64 // the best probe so far, operations a second
+
+	// Reader, if not nil, reads before and after each sample: how fast memory is
+	// depends on the neighbours more than how fast the CPUs are.
+	Reader *Reader
 
 	// Settle, if not nil, is called before each probe: it waits until nothing goes
 	// on of what was measured.
@@ -160,6 +187,9 @@ func (c *Clock) Start(pids ...int) *Stretch {
 			break
 		}
 	}
+	if c.Reader != nil {
+		s.sample.Read = c.Reader.Rate()
+	}
 	s.busy, s.own, s.start = busy(), CPUTime(s.pids...), time.Now()
 	return s
 }
@@ -178,6 +208,9 @@ func (s *Stretch) Stop() Sample {
 	wall := time.Since(s.start)
 	others := busy() - s.busy - (CPUTime(s.pids...) - s.own)
 	s.sample.After = s.clock.probe()
+	if r := s.clock.Reader; r != nil {
+		s.sample.Read = (s.sample.Read + r.Rate()) / 2
+	}
 	s.sample.Seconds = wall.Seconds()
 	s.sample.Others = math.Max(0, float64(others)) / float64(wall) / float64(runtime.NumCPU())
 	s.clock.Best = max(s.clock.Best, s.sample.Before, s.sample.After)

@@ -23,11 +23,12 @@ func TestMeasure(t *testing.T) {
 }
 
 func TestSample(t *testing.T) {
-	c := Clock{Threads: 1}
+	c := Clock{Threads: 1, Reader: NewReader(1)}
+	defer c.Reader.Release()
 	s := c.Start()
 	time.Sleep(20 * time.Millisecond)
 	got := s.Stop()
-	if got.Seconds < 0.02 || got.Before <= 0 || got.After <= 0 || c.Best != max(got.Before, got.After) {
+	if got.Seconds < 0.02 || got.Before <= 0 || got.After <= 0 || got.Read <= 0 || c.Best != max(got.Before, got.After) {
 		t.Errorf("%+v %+v", got, c)
 	}
 }
