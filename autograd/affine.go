@@ -33,10 +33,8 @@ type Affine struct {
 //	dx = dz·W + dropout(u·A)    dW = dzᵀ·x    dbias = Σ dz
 //	dA = uᵀ·d                   dB = scale·dzᵀ·(d·Aᵀ)    dbbias = scale·Σ dz
 func (x *Value) Affine(a Affine) *Value {
-	if one := [1]Affine{a}; x.fuses(one[:]) {
-		return x.affines(one[:])[0]
-	}
-	return x.affine(a)
+	var room [1]*Value
+	return Affines(room[:0], x, []Affine{a})[0]
 }
 
 // affine is Affine in mandatory operations: its definition.
@@ -148,8 +146,44 @@ func Affines(dst []*Value, x *Value, group []Affine) []*Value {
 	if x.fuses(group) {
 		return append(dst, x.affines(group)...)
 	}
+	if x.tape != nil && x.tape.mode == inference && x.T.DType() == tensor.F32 && x.T.Device().Kernels().MatMulTs != nil {
+		return x.infer(dst, group)
+	}
 	for _, a := range group {
 		dst = append(dst, x.affine(a))
+	}
+	return dst
+}
+
+// infer is Affines where nothing is recorded: the products with x, then the outer
+// halves of the low-rank terms, each lot in one run of the device.
+func (x *Value) infer(dst []*Value, group []Affine) []*Value {
+	t, xt := x.tape, x.T.Rows2D()
+	result := func(w *Value) tt { return tensor.Result(tensor.F32, tensor.Shape{xt.Dim(0), w.T.Dim(0)}, xt) }
+	t.inner, t.outer = t.inner[:0], t.outer[:0]
+	first := len(dst)
+	for i := range group {
+		a := &group[i]
+		a.check(xt)
+		z := result(a.W)
+		dst = append(dst, t.value(z))
+		t.inner = append(t.inner, tensor.Product{Z: z, X: xt, Y: a.W.T, Alpha: 1})
+		if a.A != nil {
+			h := result(a.A)
+			t.inner = append(t.inner, tensor.Product{Z: h, X: a.drop(xt), Y: a.A.T, Alpha: 1})
+			t.outer = append(t.outer, tensor.Product{Z: z, X: h, Y: a.B.T, Alpha: a.Scale, Accumulate: true})
+		}
+	}
+	products := xt.Device().Kernels().MatMulTs
+	products(t.inner)
+	if len(t.outer) > 0 {
+		products(t.outer)
+	}
+	for i, v := range dst[first:] {
+		group[i].addBiases(v.T)
+		if xs := x.Shape(); len(xs) != 2 {
+			v.T = v.T.Reshape(append(slices.Clone(xs[:len(xs)-1]), v.T.Dim(1))...)
+		}
 	}
 	return dst
 }

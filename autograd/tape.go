@@ -69,8 +69,9 @@ type Tape struct {
 	depth int   // of Recompute
 
 	// Where nothing is recorded, values are used again. Those in use come first.
-	values []*Value
-	used   int
+	values       []*Value
+	used         int
+	inner, outer []tensor.Product // of affine layers
 }
 
 type mode uint8

@@ -17,6 +17,8 @@ type CPU struct {
 	kernels Kernels
 	mem     memory
 	few     fewPool
+
+	products productPool
 }
 
 // NewCPU returns a CPU device that computes with the given number of threads, or

@@ -57,6 +57,8 @@ type Kernels struct {
 	//
 	// u, which dx and da need if any term is low-rank, is zero in the columns of no term.
 	AffineGrad func(dx, da *Tensor, db []*Tensor, u *Tensor, dz []*Tensor, h, x, a *Tensor, terms []AffineTerm)
+	// MatMulTs computes products that do not depend on each other.
+	MatMulTs func(ps []Product)
 	// RMSNorm computes dst[r] = x[r]·rstd[r]·w, rstd[r] = 1/√(mean(x[r]²)+eps).
 	RMSNorm func(dst, rstd, x, w *Tensor, eps float64)
 	// RMSNormGrad sets dx and adds to dw; either may be nil.

@@ -22,7 +22,8 @@ const (
 	serialWork = 1 << 17
 	decodeLen  = 16 << 10 // floats that a skinny task decodes at a time
 
-	streamBytes = 64 << 10 // of b that a skinny task reads
+	streamBytes = 64 << 10 // of b that a skinny task reads at most
+	streamLeast = 8 << 10  // and at least
 	skinnyLen   = 512      // results of a skinny task
 )
 
@@ -43,18 +44,16 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 		}
 		return
 	}
-	g := w.takeGemm()
+	g := w.takeGemm(c, ldc, a, b, m, n, k, alpha, accumulate)
 	defer w.giveGemm(g)
-	g.c, g.ldc, g.a, g.b, g.m, g.n, g.k, g.alpha, g.accumulate = c, ldc, a, b, m, n, k, alpha, accumulate
 	g.serial = w.n == 1 || m*n*k < serialWork
-	if m <= skinnyRows && b.rs == 1 && b.cs != 1 && a.dt == F32 {
-		g.runSkinny(w)
+	if g.skinny() {
+		g.run(w, g.startSkinny(taskBytes(b.dt.Bytes(n*k), w.n)), g.stream)
 	} else {
 		g.direct = m <= directRows && a.dt == F32 && b.dt == F32 && b.cs == 1
 		g.tiled = a.dt != F32 || !g.direct && n > thinCols
 		g.runPacked(w)
 	}
-	g.c, g.a, g.b = nil, matrix{}, matrix{}
 }
 
 // gemmCall is one product in progress, kept for the next one so that a warm
@@ -96,21 +95,31 @@ type gemmPool struct {
 	free []*gemmCall
 }
 
-func (w *Workers) takeGemm() *gemmCall {
+func (w *Workers) takeGemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha float32, accumulate bool) *gemmCall {
+	g := w.idleGemm()
+	if g == nil {
+		g = &gemmCall{local: make([][]float32, w.n), edge: make([][]float32, w.n)}
+		g.pack, g.multiply, g.stream = g.packTask, g.multiplyTask, g.streamTask
+	}
+	g.c, g.ldc, g.a, g.b, g.m, g.n, g.k, g.alpha, g.accumulate = c, ldc, a, b, m, n, k, alpha, accumulate
+	return g
+}
+
+func (w *Workers) idleGemm() *gemmCall {
 	p := &w.gemms
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := len(p.free); n > 0 {
-		g := p.free[n-1]
-		p.free = p.free[:n-1]
-		return g
+	n := len(p.free)
+	if n == 0 {
+		return nil
 	}
-	g := &gemmCall{local: make([][]float32, w.n), edge: make([][]float32, w.n)}
-	g.pack, g.multiply, g.stream = g.packTask, g.multiplyTask, g.streamTask
+	g := p.free[n-1]
+	p.free = p.free[:n-1]
 	return g
 }
 
 func (w *Workers) giveGemm(g *gemmCall) {
+	g.c, g.a, g.b = nil, matrix{}, matrix{}
 	p := &w.gemms
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -19,6 +19,7 @@ func (c *CPU) table() Kernels {
 		MatMul:     c.matMul,
 
 		Encode:        c.encode,
+		MatMulTs:      c.matMulTs,
 		Affine:        c.affine,
 		AffineGrad:    c.affineGrad,
 		RMSNorm:       c.rmsNorm,

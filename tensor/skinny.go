@@ -15,8 +15,14 @@ var rowDots = [numDTypes]func(dst []float32, ldd int, w []byte, ld, rows int, x 
 	Q6_K:   asm.RowDotsQ6_K,
 }
 
-// runSkinny streams the rows of the transposed b.
-func (g *gemmCall) runSkinny(w *Workers) {
+// skinny reports whether the rows of the transposed b are to be streamed.
+func (g *gemmCall) skinny() bool {
+	return g.m <= skinnyRows && g.b.rs == 1 && g.b.cs != 1 && g.a.dt == F32
+}
+
+// startSkinny prepares to stream the rows of the transposed b and returns the number
+// of tasks, each of which reads about so many bytes of it.
+func (g *gemmCall) startSkinny(bytes int) (tasks int) {
 	if g.a.cs != 1 {
 		g.x = floats(&g.x, g.m*g.k)
 		for i := range g.m {
@@ -33,11 +39,15 @@ func (g *gemmCall) runSkinny(w *Workers) {
 			asm.SplitNF4(g.split[i*g.k:], g.a.f32[i*g.a.rs:][:g.k])
 		}
 	}
-	// A task reads about 64 KiB of b, in whole groups of four rows, and there are
-	// enough tasks that the last one does not keep the others waiting.
-	g.width = min(streamBytes/g.b.dt.Bytes(g.k), skinnyLen/g.m, ceil(g.n, 8*w.n))
-	g.width = max(4, g.width&^3)
-	g.run(w, ceil(g.n, g.width), g.stream)
+	g.width = max(4, min(bytes/g.b.dt.Bytes(g.k), skinnyLen/g.m)&^3) // whole groups of four rows
+	return ceil(g.n, g.width)
+}
+
+// taskBytes returns what a task of a product reads that reads so many bytes in all:
+// little enough that the last task does not keep the other threads waiting, and
+// enough that handing it out costs nothing.
+func taskBytes(bytes, threads int) int {
+	return max(streamLeast, min(streamBytes, bytes/(8*threads)))
 }
 
 func (g *gemmCall) streamTask(task, worker int) {
