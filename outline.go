@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/tenon-ml/tenon/format/bnb"
 	"github.com/tenon-ml/tenon/format/gguf"
 	"github.com/tenon-ml/tenon/format/safetensors"
 	"github.com/tenon-ml/tenon/nn/llama"
@@ -17,6 +18,11 @@ type Outline struct {
 	Config llama.Config
 	// Held are the types in which Load holds the tensors, by their Hugging Face names.
 	Held map[string]tensor.DType
+
+	// Quantized is nf4 or fp4 if linear layers are quantised as bitsandbytes has them, and
+	// Double says that their scales are too.
+	Quantized string
+	Double    bool
 }
 
 // ReadOutline reads a model's configuration and the headers of its files, but no
@@ -65,9 +71,16 @@ func ReadOutline(path string) (o Outline, err error) {
 	if err != nil {
 		return o, err
 	}
-	for _, name := range f.Names() {
-		t, _ := f.Info(name)
-		hold(name, t.DType, t.Shape)
+	defer func() { err = errors.Join(err, f.Close()) }()
+	q, err := bnb.Find(f)
+	if err != nil {
+		return o, err
 	}
-	return o, errors.Join(err, f.Close())
+	o.Quantized, o.Double = q.Type()
+	for _, name := range q.Names() {
+		if t, _ := f.Info(name); !q.Has(name) {
+			hold(name, t.DType, t.Shape)
+		}
+	}
+	return o, nil
 }

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -86,6 +87,18 @@ func Find(f *safetensors.File) (*Weights, error) {
 
 // Len returns the number of quantised weights.
 func (w *Weights) Len() int { return len(w.weights) }
+
+// Type returns what the 4-bit weights are, nf4 or fp4, and whether their scales are
+// quantised too; "" without such weights. Of a checkpoint with several it is the type of
+// one.
+func (w *Weights) Type() (kind string, double bool) {
+	for _, name := range slices.Sorted(maps.Keys(w.weights)) {
+		if q := w.weights[name]; q.dt.Quantized() {
+			return typeName(q.dt), q.nested
+		}
+	}
+	return "", false
+}
 
 // Has reports whether a tensor is a quantised weight.
 func (w *Weights) Has(name string) bool { _, ok := w.weights[name]; return ok }

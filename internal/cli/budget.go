@@ -30,7 +30,7 @@ func (b *budget) check() (err error) {
 // planOptions returns what the run takes by its flags.
 func (c *finetune) planOptions() (plan.Options, error) {
 	o := plan.Options{
-		Method: c.method, LoRA: c.lora, F32: c.weights == weightsF32,
+		Method: c.method, LoRA: c.lora, F32: c.weights == weightsF32, Quantize: c.quant.to, Double: c.quant.double,
 		Batch: c.loader.Batch, Accumulate: c.loader.Accumulate, Seq: c.seq, Recompute: c.options.Recompute, Optimizer: "adamw",
 	}
 	var err error
@@ -54,7 +54,7 @@ func (c *finetune) refuse(e *env) (err error) {
 	if b.options, err = c.planOptions(); err != nil {
 		return err
 	}
-	if b.model, err = outlined(c.model); err != nil {
+	if b.model, err = outlined(c.model, &b.options); err != nil {
 		return err
 	}
 	if b.plan, err = plan.New(b.model, b.options); err != nil {

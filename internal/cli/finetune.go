@@ -161,6 +161,9 @@ func (c *finetune) check(cmd *cobra.Command, e *env) error {
 			err = errors.Join(err, usagef("--weights %s cannot be trained: --method full wants %s", weightsStored, weightsF32))
 		}
 		c.weights = weightsF32
+		if c.quant.to != "" {
+			err = errors.Join(err, usagef("--quantize %s cannot be trained: --method full wants all weights in F32", c.quant.to))
+		}
 	}
 	if c.method == "full" && c.initAdapter != "" {
 		err = errors.Join(err, usagef("--init-adapter has no meaning with --method full"))

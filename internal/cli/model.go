@@ -8,6 +8,7 @@ import (
 	"github.com/tenon-ml/tenon"
 	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/nn"
+	"github.com/tenon-ml/tenon/tensor"
 )
 
 // modelFlags are the flags of the commands that compute.
@@ -15,6 +16,7 @@ type modelFlags struct {
 	model, adapter string
 	threads        int
 	weights        string
+	quant          quantFlags
 }
 
 func (m *modelFlags) add(f *pflag.FlagSet) {
@@ -30,6 +32,7 @@ func (m *modelFlags) addAdapter(f *pflag.FlagSet) {
 func (m *modelFlags) addBase(f *pflag.FlagSet) {
 	m.addPaths(f)
 	f.StringVar(&m.weights, "weights", weightsStored, "hold the model's matrices as the file stores them, or decoded: stored or f32")
+	m.quant.add(f, "quantize", "encode the weights of linear layers, but the output head's, when the model is loaded: nf4, fp4 or q8_0")
 }
 
 func (m *modelFlags) addPaths(f *pflag.FlagSet) {
@@ -44,7 +47,21 @@ const (
 )
 
 func (m *modelFlags) check() error {
-	return errors.Join(checkWeights(m.weights), checkThreads(m.threads))
+	_, err := m.quantize()
+	return errors.Join(checkWeights(m.weights), checkThreads(m.threads), err)
+}
+
+// quantize returns how the model is to be quantised; the zero value is not.
+func (m *modelFlags) quantize() (tensor.QuantOptions, error) {
+	switch {
+	case m.quant.to != "" && m.weights == weightsF32:
+		return tensor.QuantOptions{}, usagef("--quantize and --weights %s exclude each other", weightsF32)
+	case m.quant.to != "":
+		return m.quant.options("quantize", "nf4", "fp4", "q8_0")
+	case m.quant.double || m.quant.block != defaultBlock:
+		return tensor.QuantOptions{}, usagef("--double-quant and --block want --quantize")
+	}
+	return tensor.QuantOptions{}, nil
 }
 
 func checkWeights(how string) error {
@@ -72,7 +89,11 @@ const adapterName = "adapter"
 
 // open loads the model and the adapter that the flags name.
 func (m *modelFlags) open(e *env) (*model, error) {
-	base, err := tenon.Load(m.model, tenon.Options{Threads: m.threads, F32: m.weights == weightsF32})
+	quant, err := m.quantize()
+	if err != nil {
+		return nil, err
+	}
+	base, err := tenon.Load(m.model, tenon.Options{Threads: m.threads, F32: m.weights == weightsF32, Quantize: quant})
 	if err != nil {
 		return nil, err
 	}

@@ -117,7 +117,7 @@ func (c *planned) check(cmd *cobra.Command) error {
 // open returns the model to plan and what it is called.
 func (c *planned) open() (m *plan.Model, name string, err error) {
 	if c.model != "" {
-		m, err := outlined(c.model)
+		m, err := outlined(c.model, &c.options)
 		return m, c.model, err
 	}
 	if text, ok := plan.Configs[c.config]; ok {
@@ -137,11 +137,15 @@ func (c *planned) open() (m *plan.Model, name string, err error) {
 	return m, c.config, nil
 }
 
-// outlined returns the shapes of a model by its files' headers.
-func outlined(path string) (*plan.Model, error) {
+// outlined returns the shapes of a model by its files' headers. If it is quantised, the
+// options say so.
+func outlined(path string, options *plan.Options) (*plan.Model, error) {
 	o, err := tenon.ReadOutline(path)
 	if err != nil {
 		return nil, err
+	}
+	if o.Quantized != "" && !options.F32 && options.Method != "full" {
+		options.Quantize, options.Double = o.Quantized, o.Double
 	}
 	return plan.Held(o.Config, o.Held), nil
 }

@@ -15,6 +15,8 @@ import (
 // quantTypes are the types that a model can be quantised to.
 var quantTypes = map[string]tensor.DType{"nf4": tensor.NF4, "fp4": tensor.FP4, "q8_0": tensor.Q8_0}
 
+const defaultBlock = 64 // as bitsandbytes
+
 // quantFlags say how a model is quantised.
 type quantFlags struct {
 	to     string
@@ -27,7 +29,7 @@ type quantFlags struct {
 func (q *quantFlags) add(f *pflag.FlagSet, flag, usage string) {
 	f.StringVar(&q.to, flag, "", usage)
 	f.BoolVar(&q.double, "double-quant", false, "quantise the scales of nf4 and fp4 too")
-	f.IntVar(&q.block, "block", 64, "elements of nf4 and fp4 that share a scale")
+	f.IntVar(&q.block, "block", defaultBlock, "elements of nf4 and fp4 that share a scale")
 }
 
 // options returns what the flags say; the type must be one of types.
