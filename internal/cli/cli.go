@@ -143,7 +143,7 @@ PEFT's folders, read and written.`,
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, command := range []func(*env) *cobra.Command{
-		newBench, newDemo, newEval, newFinetune, newGenerate, newInspect, newLogits, newMerge, newPlan, newQuantize, newTokenize, newVersion,
+		newBench, newDemo, newEval, newFinetune, newGenerate, newInspect, newLogits, newMerge, newPlan, newQuantize, newSynth, newTokenize, newVersion,
 	} {
 		root.AddCommand(command(e))
 	}

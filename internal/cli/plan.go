@@ -120,21 +120,27 @@ func (c *planned) open() (m *plan.Model, name string, err error) {
 		m, err := outlined(c.model, &c.options)
 		return m, c.model, err
 	}
-	if text, ok := plan.Configs[c.config]; ok {
+	return configured(c.config)
+}
+
+// configured returns the shapes of a known model or of a config.json, and what it is called.
+func configured(config string) (*plan.Model, string, error) {
+	if text, ok := plan.Configs[config]; ok {
 		m, err := plan.ParseModel([]byte(text))
-		return m, c.config, err
+		return m, config, err
 	}
-	data, err := mapped.ReadFile(c.config, 1<<24)
-	if errors.Is(err, os.ErrNotExist) && !strings.ContainsAny(c.config, "./") {
-		return nil, "", usagef("--config is %q, want a config.json or one of %s", c.config, strings.Join(planNames(), ", "))
+	data, err := mapped.ReadFile(config, 1<<24)
+	if errors.Is(err, os.ErrNotExist) && !strings.ContainsAny(config, "./") {
+		return nil, "", usagef("--config is %q, want a config.json or one of %s", config, strings.Join(planNames(), ", "))
 	}
 	if err != nil {
 		return nil, "", err
 	}
-	if m, err = plan.ParseModel(data); err != nil {
-		return nil, "", fmt.Errorf("%s: %w", c.config, err)
+	m, err := plan.ParseModel(data)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", config, err)
 	}
-	return m, c.config, nil
+	return m, config, nil
 }
 
 // outlined returns the shapes of a model by its files' headers. If it is quantised, the
