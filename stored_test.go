@@ -14,8 +14,8 @@ import (
 	"github.com/tenon-ml/tenon/tensor"
 )
 
-// manyIDs are token ids of more rows than the kernels for few rows take, which sum in
-// another order.
+// manyIDs are token ids of more rows than the kernels for few rows take, which may sum
+// in another order.
 func manyIDs(m *tenon.Model) []int32 {
 	ids := make([]int32, 40)
 	for i := range ids {
