@@ -14,15 +14,25 @@ import (
 
 // MergeOptions say how Merge writes.
 type MergeOptions struct {
-	DType   string // of the weights, a key of StoredTypes
-	Threads int    // to compute with; 0: all cores
+	Threads int // to compute with; 0: all cores
+
+	// DType is the type of the weights, a key of StoredTypes. "" gives each the type
+	// that it has in the base, and F32 to what is stored in fewer bits.
+	DType string
+
+	// Requantize encodes the merged weights of linear layers, but the head's, in NF4 or
+	// FP4, which changes them by about as much as it did the base's. The zero value does
+	// not. Report, if there is one, is told what it did to each.
+	Requantize tensor.QuantOptions
+	Report     func(QuantError)
 }
 
 // Merge writes the Hugging Face checkpoint that the model and the adapter at these
 // paths are together into the folder out: what Load, lora.Load, Merge and
 // SaveCheckpoint would, but tensor by tensor. Each is decoded, W + s·B·A, and written,
-// so that it takes no more memory than the largest tensor in F32 and the adapter. A
-// base in 4 bits is decoded and not encoded again.
+// so that it takes no more memory than the largest tensor in F32 and the adapter; with
+// Requantize also one file's quantised weights, at most 512 MiB. A base in 4 bits is
+// decoded and, without Requantize, not encoded again.
 func Merge(ctx context.Context, path, adapter, out string, o MergeOptions, warn func(string, ...any)) error {
 	dev := tensor.NewCPU(o.Threads)
 	return errors.Join(merge(ctx, dev, path, adapter, out, o, warn), dev.Close())
@@ -68,8 +78,18 @@ func merge(ctx context.Context, dev *tensor.CPU, path, adapter, out string, o Me
 				return err
 			}
 		}
-		return m.save(out, formOf(o.DType), tied, m.contents, warn)
+		return m.save(out, o.form(f), tied, m.contents, warn)
 	})
+}
+
+// form returns how what is merged into a base is written.
+func (o *MergeOptions) form(base *source) form {
+	f := asStored(base)
+	if o.DType != "" {
+		f = formOf(o.DType)
+	}
+	f.quant, f.report = o.Requantize, o.Report
+	return f
 }
 
 // merger is a model whose parameters are without contents, and where they come from.

@@ -6,6 +6,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tenon-ml/tenon"
@@ -112,6 +114,71 @@ func sameFolders(t *testing.T, got, want string) {
 	}
 	if len(g) != len(w) {
 		t.Errorf("%d files, want %d", len(g), len(w))
+	}
+}
+
+// TestMergeRequantized encodes what a 4-bit base and an adapter are together: weights of
+// linear layers are what Quantize makes of the merged ones, all else is as merged.
+func TestMergeRequantized(t *testing.T) {
+	const base = "testdata/bnb/nf4-double"
+	o := tensor.QuantOptions{DType: tensor.NF4, Block: 64, Double: true}
+	m, err := tenon.Load(base, tenon.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	a, err := lora.New(m.LM, "x", lora.Config{Rank: 2, Alpha: 8, Init: "random", Targets: lora.Names{List: []string{"q_proj", "down_proj", "embed_tokens"}}}, 7, m.Device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Remove()
+	adapter, out := t.TempDir(), t.TempDir()
+	if err := a.Save(adapter); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Merge(); err != nil {
+		t.Fatal(err)
+	}
+	reports := map[string]tenon.QuantError{}
+	err = tenon.Merge(t.Context(), base, adapter, out, tenon.MergeOptions{Requantize: o, Report: func(r tenon.QuantError) { reports[r.Name] = r }}, t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := tenon.Load(out, tenon.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	want := contents(m)
+	linear := 0
+	for name, p := range nn.Params(n.LM) {
+		got := p.T.F32s()
+		if p.T.DType() != tensor.NF4 {
+			if !slices.Equal(got, want[name]) {
+				t.Errorf("%s is not as merged", name)
+			}
+			continue
+		}
+		linear++
+		q, err := tensor.Quantize(n.Device, want[name], p.Shape(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, q.F32s()) {
+			t.Errorf("%s is not what Quantize makes of the merged weight", name)
+		}
+		q.Release()
+		var sum, of float64
+		for i, w := range want[name] {
+			d := float64(got[i]) - float64(w)
+			sum, of = sum+d*d, of+float64(w)*float64(w)
+		}
+		if r, rms := reports[name], math.Sqrt(sum/of); math.Abs(r.RelRMS-rms) > 1e-12 || rms == 0 && strings.Contains(name, "q_proj") {
+			t.Errorf("%s: an error of %g is reported as %+v", name, rms, r)
+		}
+	}
+	if linear != 14 || len(reports) != linear {
+		t.Errorf("%d weights in 4 bits, %d reported, want 14", linear, len(reports))
 	}
 }
 

@@ -158,12 +158,20 @@ func quantize(ctx context.Context, dev *tensor.CPU, path, out string, o tensor.Q
 			w := work.Slice(0, p.T.Elems()).Reshape(p.Shape()...)
 			return w, f.tensors.Decode(w.F32(), names[p])
 		}
-		form := form{torch: torchName(f.config), dtype: func(string) tensor.DType { return tensor.F32 }, quant: o, report: report}
-		if s, ok := f.tensors.(interface{ DType(string) tensor.DType }); ok {
-			form.dtype = s.DType
-		}
+		form := asStored(f)
+		form.quant, form.report = o, report
 		return newModel(path, lm, dev).save(out, form, lm.Tied(), contents, warn)
 	})
+}
+
+// asStored returns the form in which tensors have the types of a checkpoint, where those
+// can be written, else F32.
+func asStored(s *source) form {
+	f := form{torch: torchName(s.config), dtype: func(string) tensor.DType { return tensor.F32 }}
+	if s, ok := s.tensors.(interface{ DType(string) tensor.DType }); ok {
+		f.dtype = s.DType
+	}
+	return f
 }
 
 // torchName returns the element type of config.json.

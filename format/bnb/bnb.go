@@ -103,6 +103,21 @@ func (w *Weights) Type() (kind string, double bool) {
 // Has reports whether a tensor is a quantised weight.
 func (w *Weights) Has(name string) bool { _, ok := w.weights[name]; return ok }
 
+// Type returns the type of a quantised weight (NF4, FP4 or I8) and the bytes of all its
+// tensors.
+func (w *Weights) Type(name string) (dt tensor.DType, size int) {
+	info, _ := w.file.Info(name)
+	size = info.Bytes
+	module := strings.TrimSuffix(name, "weight") // of LLM.int8
+	for part := range w.parts {
+		if strings.HasPrefix(part, name+".") || part == module+"SCB" || part == module+"weight_format" {
+			info, _ := w.file.Info(part)
+			size += info.Bytes
+		}
+	}
+	return w.weights[name].dt, size
+}
+
 // Names returns the names of the checkpoint's tensors, sorted, without those that belong to
 // a quantised weight.
 func (w *Weights) Names() []string {

@@ -129,6 +129,47 @@ func TestMergeFromGGUF(t *testing.T) {
 	}
 }
 
+// Requantising tells what it did: the losses are those of eval.
+func TestMergeRequantize(t *testing.T) {
+	const base = testdata + "/bnb/nf4"
+	dir := t.TempDir()
+	plant(t, dir, map[string]string{"d.jsonl": `{"input_ids": [1,2,3,4,5,6,7,8,9]}`})
+	data, adapter, merged := filepath.Join(dir, "d.jsonl"), filepath.Join(dir, "adapter"), filepath.Join(dir, "merged")
+	if r := tenonCmd(t, "finetune", "--model", base, "--data", data, "--out", adapter, "--steps", "3", "--lr", "1e-2", "--json"); r.code != exitDone {
+		t.Fatalf("%+v", r)
+	}
+	loss := func(args ...string) float64 {
+		t.Helper()
+		var r struct{ Loss float64 }
+		if err := json.Unmarshal([]byte(done(t, append([]string{"eval", "--data", data, "--json"}, args...)...)), &r); err != nil {
+			t.Fatal(err)
+		}
+		return r.Loss
+	}
+	args := []string{"merge", "--model", base, "--adapter", adapter, "--out", merged}
+	var q quantized
+	if err := json.Unmarshal([]byte(done(t, append(args, "--requantize", "nf4", "--eval", data, "--json")...)), &q); err != nil {
+		t.Fatal(err)
+	}
+	before, after := loss("--model", base, "--adapter", adapter), loss("--model", merged)
+	if len(q.Layers) != 14 || q.RelRMS <= 0 || q.Before.Loss != before || q.After.Loss != after || before == after {
+		t.Errorf("%+v, want losses %g and %g", q, before, after)
+	}
+	if i := inspectJSON(t, merged); i.DTypes["NF4"] == 0 {
+		t.Errorf("%v", i.DTypes)
+	}
+	held := tree(t, dir)
+	for _, more := range [][]string{
+		{"--requantize", "q4"}, {"--requantize", "q8_0"}, {"--requantize", ""}, {"--requantize", "nf4", "--block", "48"},
+		{"--eval", data}, {"--json"}, {"--double-quant"}, {"--dtype", "f64"},
+	} {
+		if r := tenonCmd(t, append(args, more...)...); r.code != exitUsage {
+			t.Errorf("%v: %+v", more, r)
+		}
+	}
+	wantTree(t, dir, held)
+}
+
 func TestEvalGolden(t *testing.T) {
 	b, err := os.ReadFile(testdata + "/train/eval.json")
 	if err != nil {

@@ -17,9 +17,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon"
+	"github.com/tenon-ml/tenon/format/bnb"
 	"github.com/tenon-ml/tenon/format/gguf"
 	"github.com/tenon-ml/tenon/format/safetensors"
 	"github.com/tenon-ml/tenon/internal/mapped"
+	"github.com/tenon-ml/tenon/tensor"
 )
 
 // inspection is what `inspect` tells; --json writes it as it is.
@@ -248,11 +250,19 @@ func (i *inspection) read(path string) error {
 		return err
 	}
 	defer f.Close()
-	for name, info := range f.All() {
-		i.Tensors = append(i.Tensors, tensorInfo{
-			Name: name, DType: info.DType.String(), Shape: info.Shape,
-			Bytes: int64(info.Bytes), File: filepath.Base(f.PathOf(name)),
-		})
+	q, err := bnb.Find(f)
+	if err != nil {
+		return err
+	}
+	for _, name := range q.Names() {
+		info, _ := f.Info(name)
+		t := tensorInfo{Name: name, DType: info.DType.String(), Shape: info.Shape, Bytes: int64(info.Bytes), File: filepath.Base(f.PathOf(name))}
+		if q.Has(name) { // with its scales
+			dt, size := q.Type(name)
+			t.DType, t.Bytes = dt.String(), int64(size)
+			t.Shape, _ = q.Shape(name)
+		}
+		i.Tensors = append(i.Tensors, t)
 	}
 	return nil
 }
@@ -316,7 +326,7 @@ func (i *inspection) ofModel() {
 	for _, t := range i.Tensors {
 		switch {
 		case t.Parameters == 0:
-		case len(t.Shape) == 2: // as they are, but for F64
+		case len(t.Shape) == 2 && t.DType != tensor.I8.String(): // as they are, but for F64
 			i.Memory.Stored += min(t.Bytes, 4*t.Parameters)
 		default:
 			i.Memory.Stored += 4 * t.Parameters

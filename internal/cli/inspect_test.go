@@ -45,6 +45,9 @@ func TestInspectModels(t *testing.T) {
 		// The head that is stored beside the tied embeddings is not counted twice.
 		{"llama/tied-with-head", "model", "safetensors", 21, 22176, "F32"},
 		{"llama/gqa-tied/model.safetensors", "tensors", "safetensors", 29, 47568, "F32"},
+		// The scales belong to their weights.
+		{"bnb/nf4-double", "model", "safetensors", 21, 86336, "NF4"},
+		{"bnb/int8", "model", "safetensors", 21, 86336, "I8"},
 		{"llama/gguf/chat.Q8_0.gguf", "model", "gguf", 0, 0, "Q8_0"},
 	} {
 		i := inspectJSON(t, filepath.Join(testdata, c.path))
@@ -54,7 +57,7 @@ func TestInspectModels(t *testing.T) {
 		if c.tensors > 0 && (len(i.Tensors) != c.tensors || i.Parameters != c.parameters) {
 			t.Errorf("%s: %d tensors, %d parameters; want %d, %d", c.path, len(i.Tensors), i.Parameters, c.tensors, c.parameters)
 		}
-		if m := i.Memory; (m != nil) != (c.kind == "model") || m != nil && (m.F32 != 4*i.Parameters || (m.Stored < m.F32) != (c.dtype != "F32")) {
+		if m := i.Memory; (m != nil) != (c.kind == "model") || m != nil && (m.F32 != 4*i.Parameters || (m.Stored < m.F32) != (c.dtype != "F32" && c.dtype != "I8")) {
 			t.Errorf("%s: memory %+v", c.path, m)
 		}
 		if i.Trainable != i.Parameters || i.Share == nil || *i.Share != 1 {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -9,11 +10,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon"
+	"github.com/tenon-ml/tenon/tensor"
+	"github.com/tenon-ml/tenon/train"
 )
 
 func newMerge(e *env) *cobra.Command {
 	var m modelFlags
-	var out, dtype string
+	var out, dtype, eval string
+	var q quantFlags
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "merge --model PATH --adapter DIR --out DIR",
 		Short: "Add an adapter to its model's weights",
@@ -21,9 +26,16 @@ func newMerge(e *env) *cobra.Command {
 computes without the adapter what the two did. That is done tensor by tensor, so
 that the model need not fit the memory. A base in few bits (4-bit, GGUF) is decoded;
 the sum is written in --dtype. The folder --out is replaced as a whole when the
-checkpoint is complete.`,
-		Example: `  tenon merge --model model --adapter my-adapter --out merged --dtype bf16`,
-		Args:    noArgs,
+checkpoint is complete.
+
+--requantize encodes the sum again, for bitsandbytes, and prints what that did to
+each weight, and with --eval to the loss on a text. Tensors that are not quantised
+keep their type then, unless --dtype is given. The error is about as large as the
+one that quantising the base made, and may be larger than what was trained: keep
+the adapter beside its base where that matters.`,
+		Example: `  tenon merge --model model --adapter my-adapter --out merged --dtype bf16
+  tenon merge --model model-nf4 --adapter my-adapter --out merged-nf4 --requantize nf4 --eval held-out.jsonl`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := errors.Join(require(cmd, "model", "adapter", "out"), checkThreads(m.threads)); err != nil {
 				return err
@@ -31,16 +43,47 @@ checkpoint is complete.`,
 			if _, ok := tenon.StoredTypes[dtype]; !ok {
 				return usagef("--dtype is %q, want one of %s", dtype, strings.Join(slices.Sorted(maps.Keys(tenon.StoredTypes)), ", "))
 			}
-			dir, err := newOutDir(out, e.warn, input{flag: "model", path: m.model}, input{flag: "adapter", path: m.adapter})
+			o := tenon.MergeOptions{DType: dtype, Threads: m.threads}
+			given := cmd.Flags().Changed
+			if given("requantize") {
+				var err error
+				if o.Requantize, err = q.options("requantize", "nf4", "fp4"); err != nil {
+					return err
+				}
+				if !given("dtype") {
+					o.DType = ""
+				}
+			} else {
+				for _, f := range []string{"double-quant", "block", "eval", "json"} {
+					if given(f) {
+						return usagef("--%s has no meaning without --requantize", f)
+					}
+				}
+			}
+			dir, err := newOutDir(out, e.warn, input{flag: "model", path: m.model}, input{flag: "adapter", path: m.adapter}, input{flag: "eval", path: eval})
 			if err != nil {
 				return err
 			}
 			defer dir.discard()
-			o := tenon.MergeOptions{DType: dtype, Threads: m.threads}
+			all := quantized{Out: out, To: q.to, Block: o.Requantize.Block, Double: o.Requantize.Double}
+			if eval != "" { // first, since it finds a wrong file
+				if all.Before, err = lossOf(cmd.Context(), e, m, eval); err != nil {
+					return err
+				}
+			}
+			o.Report = all.report(e, asJSON)
 			if err := tenon.Merge(cmd.Context(), m.model, m.adapter, dir.dir(), o, e.warn); err != nil {
 				return err
 			}
-			return dir.commit()
+			if eval != "" {
+				if all.After, err = lossOf(cmd.Context(), e, modelFlags{model: dir.dir(), threads: m.threads}, eval); err != nil {
+					return err
+				}
+			}
+			if err := dir.commit(); err != nil || o.Requantize.DType == tensor.Invalid {
+				return err
+			}
+			return all.print(e, asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -48,5 +91,23 @@ checkpoint is complete.`,
 	m.addAdapter(f)
 	f.StringVar(&out, "out", "", "folder to write (required)")
 	f.StringVar(&dtype, "dtype", "f32", "type of the weights: f32, bf16 or f16")
+	q.add(f, "requantize", "write the weights of linear layers in 4 bits: nf4 or fp4")
+	f.StringVar(&eval, "eval", "", "JSONL file to measure the loss on, before and after --requantize")
+	f.BoolVar(&asJSON, "json", false, "with --requantize: print one JSON object at the end")
 	return cmd
+}
+
+// lossOf measures a model's loss on a data file.
+func lossOf(ctx context.Context, e *env, m modelFlags, data string) (_ *train.Result, err error) {
+	model, err := m.open(e)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, model.close()) }()
+	examples, err := model.readData(data, 0)
+	if err != nil {
+		return nil, err
+	}
+	r, err := model.evaluate(ctx, data, examples)
+	return &r, err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tenon-ml/tenon"
 	"github.com/tenon-ml/tenon/tensor"
+	"github.com/tenon-ml/tenon/train"
 )
 
 // quantTypes are the types that a model can be quantised to.
@@ -62,6 +63,35 @@ type quantized struct {
 	RelRMS float64            `json:"rel_rms"` // of all weights together
 	Max    float64            `json:"max"`
 	Layers []tenon.QuantError `json:"layers"`
+
+	// The loss on a text without the error, and with it.
+	Before *train.Result `json:"eval_before,omitempty"`
+	After  *train.Result `json:"eval_after,omitempty"`
+
+	total tenon.QuantError
+}
+
+// report returns what is called with the error of each weight.
+func (q *quantized) report(e *env, asJSON bool) func(tenon.QuantError) {
+	return func(r tenon.QuantError) {
+		q.total.Add(r)
+		q.Layers = append(q.Layers, r)
+		if !asJSON {
+			fmt.Fprintf(e.stdout, "%-56s relative RMS %.5f, largest %.3g\n", r.Name, r.RelRMS, r.Max)
+		}
+	}
+}
+
+// print prints what all came to.
+func (q *quantized) print(e *env, asJSON bool) error {
+	if q.RelRMS, q.Max = q.total.RelRMS, q.total.Max; asJSON {
+		return writeJSON(e.stdout, q)
+	}
+	_, err := fmt.Fprintf(e.stdout, "%d weights together: relative RMS %.5f, largest %.3g\n", len(q.Layers), q.RelRMS, q.Max)
+	if q.Before != nil && err == nil {
+		_, err = fmt.Fprintf(e.stdout, "loss %.6f, was %.6f before the weights were quantised (%d tokens)\n", q.After.Loss, q.Before.Loss, q.After.Tokens)
+	}
+	return err
 }
 
 func newQuantize(e *env) *cobra.Command {
@@ -97,26 +127,13 @@ largest element: a smaller error in a form that everybody reads.`,
 			}
 			defer dir.discard()
 			all := quantized{Out: out, To: q.to, Block: o.Block, Double: o.Double, Search: o.SearchAbsmax}
-			var total tenon.QuantError
-			err = tenon.Quantize(cmd.Context(), model, dir.dir(), threads, o, func(r tenon.QuantError) {
-				total.Add(r)
-				all.Layers = append(all.Layers, r)
-				if !asJSON {
-					fmt.Fprintf(e.stdout, "%-56s relative RMS %.5f, largest %.3g\n", r.Name, r.RelRMS, r.Max)
-				}
-			}, e.warn)
-			if err != nil {
+			if err := tenon.Quantize(cmd.Context(), model, dir.dir(), threads, o, all.report(e, asJSON), e.warn); err != nil {
 				return err
 			}
 			if err := dir.commit(); err != nil {
 				return err
 			}
-			if asJSON {
-				all.RelRMS, all.Max = total.RelRMS, total.Max
-				return writeJSON(e.stdout, all)
-			}
-			_, err = fmt.Fprintf(e.stdout, "%d weights together: relative RMS %.5f, largest %.3g\n", len(all.Layers), total.RelRMS, total.Max)
-			return err
+			return all.print(e, asJSON)
 		},
 	}
 	f := cmd.Flags()
