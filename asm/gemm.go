@@ -70,7 +70,7 @@ func Gemm(c []float32, ldc int, a []float32, ars, acs int, b []float32, brs, bcs
 		for ; j < n; j += width {
 			w := min(width, n-j)
 			Pack(scratch, bl[j*bcs:], brs, bcs, kk, w)
-			GemmPanels(c[j:], ldc, al, ars, acs, scratch, m, w, kk, alpha, add)
+			GemmPanels(c[j:], ldc, al, ars, acs, scratch, kk*TileCols, m, w, kk, alpha, add)
 		}
 	}
 }
@@ -148,6 +148,27 @@ func packPanel(panel, b []float32, brs, bcs, k, n int) {
 	}
 }
 
+// Repack packs the transpose of what is packed in panels that are stride elements
+// apart:
+//
+//	for j := range n {
+//		for l := range k {
+//			dst[j/TileCols*k*TileCols+l*TileCols+j%TileCols] = panels[l/TileCols*stride+j*TileCols+l%TileCols]
+//		}
+//	}
+//
+// n is a multiple of TileCols or what is beyond it is packed as 0. dst has
+// PanelsLen(k, n) elements.
+func Repack(dst, panels []float32, stride, k, n int) {
+	for j := 0; j < n; j += TileCols {
+		cols := min(TileCols, n-j)
+		for l := 0; l < k; l += TileCols {
+			rows := min(TileCols, k-l)
+			packPanel(dst[j*k+l*TileCols:][:rows*TileCols], panels[l/TileCols*stride+j*TileCols:], 1, TileCols, rows, cols)
+		}
+	}
+}
+
 // PackRows copies a into tiles of h rows, the last one as high as there are rows
 // left:
 //
@@ -205,18 +226,19 @@ func GemmRows(c []float32, ldc int, a []float32, ars, acs int, b []float32, brs,
 	x.multiply(c, ldc, b, brs, TileCols, m, n, k, alpha, accumulate)
 }
 
-// GemmPanels is Gemm with b packed by Pack; k is at most Depth(k), one piece of
-// the inner dimension.
-func GemmPanels(c []float32, ldc int, a []float32, ars, acs int, panels []float32, m, n, k int, alpha float32, accumulate bool) {
+// GemmPanels is Gemm with b in panels that are stride elements apart: k*TileCols
+// where Pack has written them. k is at most Depth(k), one piece of the inner
+// dimension.
+func GemmPanels(c []float32, ldc int, a []float32, ars, acs int, panels []float32, stride, m, n, k int, alpha float32, accumulate bool) {
 	x := left{a, ars, acs, TileRows(m), false}
-	x.multiply(c, ldc, panels, TileCols, k*TileCols, m, n, k, alpha, accumulate)
+	x.multiply(c, ldc, panels, TileCols, stride, m, n, k, alpha, accumulate)
 }
 
 // GemmTiles is GemmPanels with a packed by PackRows in tiles of h rows, which are
 // TileRows of some m.
-func GemmTiles(c []float32, ldc int, tiles []float32, h int, panels []float32, m, n, k int, alpha float32, accumulate bool) {
+func GemmTiles(c []float32, ldc int, tiles []float32, h int, panels []float32, stride, m, n, k int, alpha float32, accumulate bool) {
 	x := left{tiles, 1, 0, h, true}
-	x.multiply(c, ldc, panels, TileCols, k*TileCols, m, n, k, alpha, accumulate)
+	x.multiply(c, ldc, panels, TileCols, stride, m, n, k, alpha, accumulate)
 }
 
 // left is the left side of a product, h rows a tile, as it lies or packed.

@@ -84,6 +84,27 @@ func TestPack(t *testing.T) {
 	})
 }
 
+func TestRepack(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(19, 20))
+		for _, k := range []int{1, 8, 15, 16, 17, 40} { // rows of what is packed, columns of its transpose
+			for _, n := range []int{1, 8, 15, 16, 33, 70} {
+				b := guarded(t, k*n, true)
+				normal(r, b)
+				panels, got, want := guarded(t, PanelsLen(n, k), true), guarded(t, PanelsLen(k, n), true), make([]float32, PanelsLen(k, n))
+				Pack(panels, b, 1, n, n, k)
+				Repack(got, panels, n*TileCols, k, n)
+				Pack(want, b, n, 1, k, n)
+				for i := range got {
+					if got[i] != want[i] {
+						t.Fatalf("k %d n %d: element %d is %v, want %v", k, n, i, got[i], want[i])
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestPackRows(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(15, 16))
@@ -133,7 +154,7 @@ func TestGemmTiles(t *testing.T) {
 				Pack(panels, b, n, 1, k, n)
 				h := TileRows(m)
 				PackRows(tiles, a, k, 1, m, k, h)
-				GemmTiles(c, ldc, tiles, h, panels, m, n, k, 0.7, n%2 == 0)
+				GemmTiles(c, ldc, tiles, h, panels, k*TileCols, m, n, k, 0.7, n%2 == 0)
 				Gemm(want, ldc, a, k, 1, b, n, 1, m, n, k, 0.7, n%2 == 0, make([]float32, GemmScratch()))
 				for i := range c {
 					if c[i] != want[i] {

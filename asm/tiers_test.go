@@ -66,6 +66,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"RowDots", "dotsF32 fold dots4x1 dots1x1", "dotsF32_512", "dotsF32 fold dots4x1 dots1x1"},
 	{"RowDotsMulti", "dotsF32 fold dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3", "dotsF32_512", "dotsF32 fold dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3"},
 	{"Pack", "packT8 packRows4 packRows1", "", "packT8 packRows4 packRows1"},
+	{"Repack", "packT8", "", "packT8"},
 	{"PackRows", "packT8 packT4 packCopy4", "packCopy512", "packT8 packT4 packCopy4"},
 	{"Gemm", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm512", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
 	{"GemmPanels", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm512", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},

@@ -169,8 +169,8 @@ func (g *attentionGrad) tile(t *gradTask, b, kv, t0, t1, k0, k1 int, turn func()
 	for l := 0; l < g.D; l += depth {
 		kk := min(depth, g.D-l)
 		panels := l*whole(rows, asm.TileCols, 1) + c0*kk
-		asm.GemmPanels(t.p[c0:], rows, g.k[at+l:], ld, 1, t.qt[panels:], keys, n, kk, 1, l > 0)
-		asm.GemmPanels(t.ds[c0:], rows, g.v[at+l:], ld, 1, t.dzt[panels:], keys, n, kk, 1, l > 0)
+		asm.GemmPanels(t.p[c0:], rows, g.k[at+l:], ld, 1, t.qt[panels:], kk*asm.TileCols, keys, n, kk, 1, l > 0)
+		asm.GemmPanels(t.ds[c0:], rows, g.v[at+l:], ld, 1, t.dzt[panels:], kk*asm.TileCols, keys, n, kk, 1, l > 0)
 	}
 	hi = t0
 	for j := k0; j < k1; j++ {

@@ -49,6 +49,7 @@ const (
 	IQ4_NL
 	NF4
 	FP4
+	Panels // F32 matrices in memory alone, see Tensor.Pack
 	numDTypes
 )
 
@@ -88,6 +89,7 @@ var dtypes = [numDTypes]struct {
 	IQ4_NL:  {name: "IQ4_NL", block: 32, bytes: 18, decode: asm.DecodeIQ4_NL},
 	NF4:     {name: "NF4", block: 2, bytes: 1},
 	FP4:     {name: "FP4", block: 2, bytes: 1},
+	Panels:  {name: "F32 in panels", block: 1, bytes: 4},
 }
 
 // String returns the name by which safetensors and GGUF know the type.

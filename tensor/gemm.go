@@ -13,6 +13,7 @@ const (
 	gemmRows   = 112     // rows of c in a task, about
 	gemmCols   = 2048    // columns of b that are packed at once: whole blocks of every type
 	groupCols  = 64      // columns of c in a task at least, if there are as many
+	groupMost  = 256     // and at most, so that they stay in the L2 cache
 	packFloats = 1 << 20 // of a and of b that are packed at once, about
 	packCols   = 64      // columns of b in a packing task: whole panels, whole blocks of 32
 	packRows   = 32      // rows of a in a packing task, about
@@ -51,6 +52,7 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 		g.run(w, g.startSkinny(taskBytes(b.dt.Bytes(n*k), w.n)), g.stream)
 	} else {
 		g.direct = m <= directRows && a.dt == F32 && b.dt == F32 && b.cs == 1
+		g.frozen = b.dt == Panels && b.rs == 1 && b.cs != 1
 		g.tiled = a.dt != F32 || !g.direct && n > thinCols
 		g.runPacked(w)
 	}
@@ -67,6 +69,7 @@ type gemmCall struct {
 	accumulate bool
 	serial     bool
 	direct     bool // b is not packed
+	frozen     bool // b is packed already
 	tiled      bool // a is packed
 
 	depth, height int // of the pieces of the inner dimension, of the tiles of a
@@ -174,8 +177,11 @@ func (g *gemmCall) runPacked(w *Workers) {
 	}
 	cols := min(g.n, gemmCols)
 	inner := min(g.k, max(1, packFloats/(cols*g.depth))*g.depth)
+	if g.frozen {
+		cols, inner = g.n, g.k
+	}
 	rows := min(g.m, ceil(packFloats/inner, g.aRows)*g.aRows)
-	if !g.direct {
+	if !g.direct && !g.frozen {
 		g.panels = floats(&g.panels, asm.PanelsLen(inner, cols))
 	}
 	if g.tiled {
@@ -188,13 +194,15 @@ func (g *gemmCall) runPacked(w *Workers) {
 			for g.i0 = 0; g.i0 < g.m; g.i0 += rows {
 				g.mm = min(rows, g.m-g.i0)
 				g.bTasks, g.aTasks = 0, 0
-				if !g.direct && g.i0 == 0 {
+				if !g.direct && !g.frozen && g.i0 == 0 {
 					g.bTasks = ceil(g.nn, g.bCols)
 				}
 				if g.tiled {
 					g.aTasks = ceil(g.mm, g.aRows)
 				}
-				g.run(w, ceil(g.ll, g.depth)*(g.bTasks+g.aTasks), g.pack)
+				if tasks := g.bTasks + g.aTasks; tasks > 0 {
+					g.run(w, ceil(g.ll, g.depth)*tasks, g.pack)
+				}
 				g.run(w, g.grid(w.n), g.multiply)
 			}
 		}
@@ -205,11 +213,11 @@ func (g *gemmCall) runPacked(w *Workers) {
 // the others waiting, and returns their number.
 func (g *gemmCall) grid(threads int) int {
 	want := 12 * threads
-	groups := ceil(g.nn, groupCols)
-	g.rowBlocks = max(ceil(g.mm, gemmRows), min(ceil(want, groups), ceil(g.mm, g.height)))
+	most := ceil(g.nn, groupCols)
+	g.rowBlocks = max(ceil(g.mm, gemmRows), min(ceil(want, most), ceil(g.mm, g.height)))
 	g.rows = ceil(ceil(g.mm, g.rowBlocks), g.height) * g.height
 	g.rowBlocks = ceil(g.mm, g.rows)
-	groups = min(groups, ceil(want, g.rowBlocks))
+	groups := max(ceil(g.nn, groupMost), min(most, ceil(want, g.rowBlocks)))
 	g.width = ceil(ceil(g.nn, groups), 2*asm.TileCols) * 2 * asm.TileCols
 	return g.rowBlocks * ceil(g.nn, g.width)
 }
@@ -232,6 +240,8 @@ func (g *gemmCall) packColumns(j, l, kk, worker int) {
 	switch {
 	case b.dt == F32:
 		asm.Pack(panels, b.f32[(g.l0+l)*b.rs+(g.j0+j)*b.cs:], b.rs, b.cs, kk, nn)
+	case b.dt == Panels:
+		asm.Repack(panels, b.f32[(g.l0+l)*b.rs+(g.j0+j)*asm.TileCols:], asm.TileCols*b.rs, kk, nn)
 	case b.cs == 1:
 		buf := floats(&g.local[worker], kk*nn)
 		b.decode(buf, g.l0+l, kk, g.j0+j, nn)
@@ -263,6 +273,18 @@ func (g *gemmCall) packRows(i, l, kk, worker int) {
 	}
 }
 
+// piece returns the panels from column j on of the piece that begins with l, and how
+// many elements they are apart.
+func (g *gemmCall) piece(j, l, kk int) (panels []float32, stride int) {
+	switch {
+	case g.frozen:
+		return g.b.f32[(g.j0+j)*g.k+(g.l0+l)*asm.TileCols:], asm.TileCols * g.k
+	case g.direct:
+		return nil, 0
+	}
+	return g.panels[asm.PanelsLen(l, g.nn)+j*kk:], asm.TileCols * kk
+}
+
 // multiplyTask multiplies a block of rows with a group of columns, piece by piece.
 func (g *gemmCall) multiplyTask(task, worker int) {
 	i, j := task%g.rowBlocks*g.rows, task/g.rowBlocks*g.width
@@ -271,14 +293,15 @@ func (g *gemmCall) multiplyTask(task, worker int) {
 	for l := 0; l < g.ll; l += g.depth {
 		kk := min(g.depth, g.ll-l)
 		add := g.accumulate || g.l0+l > 0
+		panels, stride := g.piece(j, l, kk)
 		if g.tiled {
-			asm.GemmTiles(c, g.ldc, g.tiles[l*g.mm+i*kk:], g.height, g.panels[asm.PanelsLen(l, g.nn)+j*kk:], mm, nn, kk, g.alpha, add)
+			asm.GemmTiles(c, g.ldc, g.tiles[l*g.mm+i*kk:], g.height, panels, stride, mm, nn, kk, g.alpha, add)
 			continue
 		}
 		a := &g.a
 		rows := a.f32[(g.i0+i)*a.rs+(g.l0+l)*a.cs:]
 		if !g.direct {
-			asm.GemmPanels(c, g.ldc, rows, a.rs, a.cs, g.panels[asm.PanelsLen(l, g.nn)+j*kk:], mm, nn, kk, g.alpha, add)
+			asm.GemmPanels(c, g.ldc, rows, a.rs, a.cs, panels, stride, mm, nn, kk, g.alpha, add)
 			continue
 		}
 		b := g.b.f32[(g.l0+l)*g.b.rs+g.j0+j:]
@@ -287,7 +310,7 @@ func (g *gemmCall) multiplyTask(task, worker int) {
 		if rest := nn - whole; rest > 0 {
 			panel := floats(&g.edge[worker], kk*asm.TileCols)
 			asm.Pack(panel, b[whole:], g.b.rs, 1, kk, rest)
-			asm.GemmPanels(c[whole:], g.ldc, rows, a.rs, a.cs, panel, mm, rest, kk, g.alpha, add)
+			asm.GemmPanels(c[whole:], g.ldc, rows, a.rs, a.cs, panel, len(panel), mm, rest, kk, g.alpha, add)
 		}
 	}
 }

@@ -41,6 +41,8 @@ func (t *Tensor) matrix(i, rows, cols int, transposed bool) matrix {
 	switch {
 	case t.dt == F32:
 		m.f32 = t.F32()[i*n : (i+1)*n]
+	case t.dt == Panels:
+		m.f32 = t.panels()[i*n : (i+1)*n]
 	case t.Quant() != nil:
 		m.quant, m.raw, m.at = t.Quant(), t.store.buf.(*cpuBuffer).b, t.off+i*n
 	default:

@@ -3,8 +3,8 @@ package tensor
 // matrix is an operand of gemm: element (i, j) lies at i*rs + j*cs. With dt ==
 // F32 the elements are f32 and one of rs, cs is 1. Otherwise raw is a row-major
 // matrix of dt whose rows are whole blocks, read as it stands (cs == 1) or
-// transposed (rs == 1), and the other stride is its row length in elements; in NF4
-// and FP4 its first element is number at of those that raw holds.
+// transposed (rs == 1), and the other stride is its row length in elements; of
+// Panels f32 are the panels; in NF4 and FP4 its first element is number at of those that raw holds.
 type matrix struct {
 	f32    []float32
 	raw    []byte
@@ -34,6 +34,10 @@ func (x *matrix) decode(dst []float32, r0, rows, c0, cols int) {
 		for r := range rows {
 			x.quant.decode(dst[r*cols:][:cols], x.raw, x.at+(r0+r)*ld+c0, false)
 		}
+		return
+	}
+	if x.dt == Panels {
+		unpack(dst, x.f32, ld, r0, rows, c0, cols)
 		return
 	}
 	if cols == ld {

@@ -189,6 +189,15 @@ func (t *Tensor) decode(dst []float32, i int, stream bool) {
 		q.decode(dst, b, t.off+i, stream)
 		return
 	}
+	if t.dt == Panels {
+		k := t.shape[len(t.shape)-1]
+		for len(dst) > 0 {
+			n := min(len(dst), k-i%k)
+			unpack(dst[:n], t.panels(), k, i/k, 1, i%k, n)
+			dst, i = dst[n:], i+n
+		}
+		return
+	}
 	t.dt.Decode(dst, b[t.dt.Bytes(t.off+i):])
 }
 

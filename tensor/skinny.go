@@ -17,7 +17,7 @@ var rowDots = [numDTypes]func(dst []float32, ldd int, w []byte, ld, rows int, x 
 
 // skinny reports whether the rows of the transposed b are to be streamed.
 func (g *gemmCall) skinny() bool {
-	return g.m <= skinnyRows && g.b.rs == 1 && g.b.cs != 1 && g.a.dt == F32
+	return g.m <= skinnyRows && g.b.rs == 1 && g.b.cs != 1 && g.a.dt == F32 && g.b.dt != Panels
 }
 
 // startSkinny prepares to stream the rows of the transposed b and returns the number
