@@ -5,8 +5,12 @@ import "github.com/tenon-ml/tenon/tensor"
 // Ignore is the label of a position without loss, as in PyTorch.
 const Ignore = -100
 
-// logitsChunk is the number of logits that exist at once in CrossEntropy.
-const logitsChunk = 12 << 20
+// The number of logits that exist at once in CrossEntropy: where memory is saved by
+// recomputation half as many, which takes some hundredths of its time.
+const (
+	logitsChunk = 12 << 20
+	leanChunk   = logitsChunk / 2
+)
 
 // CrossEntropy returns Σ -log softmax(head(x))[label] / denom over the rows of x
 // [N, C] whose label is not Ignore: with denom their number it is the mean that
@@ -52,7 +56,11 @@ func CrossEntropy(x *Value, head Affine, labels []int32, denom float64) *Value {
 			}
 		}
 	}
-	chunks := (len(rows)*v + logitsChunk - 1) / logitsChunk
+	most := logitsChunk
+	if t := tapeOf(inputs...); t != nil && t.lean {
+		most = leanChunk
+	}
+	chunks := (len(rows)*v + most - 1) / most
 	for c := range chunks {
 		lo, hi := c*len(rows)/chunks, (c+1)*len(rows)/chunks
 		if lo == hi {

@@ -67,6 +67,7 @@ type Tape struct {
 	nodes []node
 	grads Grads // being collected, during Backward
 	depth int   // of Recompute
+	lean  bool  // Recompute was used: memory is to be saved
 
 	// Where nothing is recorded, values are used again. Those in use come first.
 	values       []*Value
@@ -448,6 +449,7 @@ func Recompute(x *Value, f func(x *Value) *Value) *Value {
 	if y.node == 0 {
 		return z
 	}
+	t.lean = true
 	n := node{inputs: []*Value{nil}, keep: []*tensor.Tensor{x.T.Retain()}}
 	if x.wants() {
 		n.inputs[0] = x
