@@ -35,19 +35,9 @@ func Thin() []Case {
 	return out
 }
 
-// A RowType is what the weights of a product of one row are stored as.
-type RowType struct {
-	DType   tensor.DType
-	Against []string // ggml's types that it is compared with
-}
-
-// RowTypes returns the types that a decoded token's products have.
-func RowTypes() []RowType {
-	best := []string{"q4_0", "q4_K", "iq4_nl"} // of ggml's 4-bit types
-	return []RowType{
-		{tensor.F32, []string{"f32"}}, {tensor.F16, []string{"f16"}}, {tensor.BF16, []string{"bf16"}}, {tensor.Q8_0, []string{"q8_0"}},
-		{tensor.Q4_0, best}, {tensor.Q4_1, best}, {tensor.Q4_K, best}, {tensor.Q6_K, []string{"q6_K"}}, {tensor.NF4, best},
-	}
+// RowTypes returns the types that the weights of a decoded token have.
+func RowTypes() []tensor.DType {
+	return []tensor.DType{tensor.F32, tensor.F16, tensor.BF16, tensor.Q8_0, tensor.Q4_0, tensor.Q4_1, tensor.Q4_K, tensor.Q6_K, tensor.NF4}
 }
 
 // weights returns a function that makes a matrix [n, k] of a type, each time with

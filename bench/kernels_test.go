@@ -64,8 +64,8 @@ func BenchmarkKernels(b *testing.B) {
 			})
 		}
 		for _, row := range RowTypes() {
-			b.Run("rows/"+(Case{"matmulT", 1, 4096, 4096}).name(row.DType, dev), func(b *testing.B) {
-				p := NewRotated(dev, row.DType, 4096, 4096, 192<<20)
+			b.Run("rows/"+(Case{"matmulT", 1, 4096, 4096}).name(row, dev), func(b *testing.B) {
+				p := NewRotated(dev, row, 4096, 4096, 192<<20)
 				defer p.Release()
 				for b.Loop() {
 					p.Run()
@@ -117,18 +117,18 @@ func TestRotated(t *testing.T) {
 	dev := tensor.NewCPU(1)
 	defer dev.Close()
 	for _, row := range RowTypes() {
-		p := NewRotated(dev, row.DType, 4, 256, 3*stored(weights(dev, row.DType, 4, 256)()))
+		p := NewRotated(dev, row, 4, 256, 3*stored(weights(dev, row, 4, 256)()))
 		if len(p.w) != 3 {
-			t.Errorf("%v: %d matrices, want 3", row.DType, len(p.w))
+			t.Errorf("%v: %d matrices, want 3", row, len(p.w))
 		}
 		for range 4 {
 			p.Run()
 			if !tensor.Finite(p.dst.F32()) {
-				t.Errorf("%v: %v", row.DType, p.dst.F32())
+				t.Errorf("%v: %v", row, p.dst.F32())
 			}
 		}
 		if p.next != 1 {
-			t.Errorf("%v: the next one is %d", row.DType, p.next)
+			t.Errorf("%v: the next one is %d", row, p.next)
 		}
 		p.Release()
 	}

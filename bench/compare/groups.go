@@ -103,11 +103,18 @@ func (r *runner) rows() error {
 	return confined(threads, func() error {
 		dev := tensor.NewCPU(threads)
 		defer dev.Close()
-		for _, c := range bench.RowTypes() {
-			p := bench.NewRotated(dev, c.DType, n, n, rotated)
-			t := task{group: "rows", name: p.Name(), threads: threads, amount: p.Bytes() / 1e9, unit: "GB/s", bytes: p.Bytes(), run: func() error { p.Run(); return nil }}
-			for _, q := range c.Against {
-				t.against = append(t.against, r.against("ggml", threads, map[string]any{"type": q, "n": n, "k": n})...)
+		for _, dt := range bench.RowTypes() {
+			p := bench.NewRotated(dev, dt, n, n, rotated)
+			t := task{group: "rows", name: p.Name(), threads: threads, amount: p.FLOP() / 1e9, unit: "GFLOP/s", bytes: p.Bytes(), run: func() error { p.Run(); return nil }}
+			// A type that ggml has under the same name, and for 4 bits the best that it has.
+			for name, types := range map[string][]string{"same type": {ggmlTypes[dt]}, "best 4-bit type": {"q4_0", "q4_K", "iq4_nl"}} {
+				if types[0] == "" || len(types) > 1 && p.Bytes() > n*n*0.7 {
+					continue
+				}
+				for _, v := range r.against(fmt.Sprintf("ggml --threads %d", threads), threads, map[string]any{"types": types, "n": n, "k": n}) {
+					v.name += ", " + name
+					t.against = append(t.against, v)
+				}
 			}
 			err := r.compare(t)
 			p.Release()
@@ -118,6 +125,12 @@ func (r *runner) rows() error {
 		r.stop("ggml")
 		return nil
 	})
+}
+
+// ggmlTypes are ggml's names of the types that it has, too.
+var ggmlTypes = map[tensor.DType]string{
+	tensor.F32: "f32", tensor.F16: "f16", tensor.BF16: "bf16", tensor.Q8_0: "q8_0",
+	tensor.Q4_0: "q4_0", tensor.Q4_1: "q4_1", tensor.Q4_K: "q4_K", tensor.Q6_K: "q6_K",
 }
 
 // goPeersGroup compares with what else there is in Go.
