@@ -103,9 +103,9 @@ func (w *Weights) Type() (kind string, double bool) {
 // Has reports whether a tensor is a quantised weight.
 func (w *Weights) Has(name string) bool { _, ok := w.weights[name]; return ok }
 
-// Type returns the type of a quantised weight (NF4, FP4 or I8) and the bytes of all its
+// Stored returns the type of a quantised weight (NF4, FP4 or I8) and the bytes of all its
 // tensors.
-func (w *Weights) Type(name string) (dt tensor.DType, size int) {
+func (w *Weights) Stored(name string) (dt tensor.DType, size int) {
 	info, _ := w.file.Info(name)
 	size = info.Bytes
 	module := strings.TrimSuffix(name, "weight") // of LLM.int8

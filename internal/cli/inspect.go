@@ -258,7 +258,7 @@ func (i *inspection) read(path string) error {
 		info, _ := f.Info(name)
 		t := tensorInfo{Name: name, DType: info.DType.String(), Shape: info.Shape, Bytes: int64(info.Bytes), File: filepath.Base(f.PathOf(name))}
 		if q.Has(name) { // with its scales
-			dt, size := q.Type(name)
+			dt, size := q.Stored(name)
 			t.DType, t.Bytes = dt.String(), int64(size)
 			t.Shape, _ = q.Shape(name)
 		}
