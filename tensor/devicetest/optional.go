@@ -14,6 +14,8 @@ var optional = []struct {
 	test
 	has func(*tensor.Kernels) bool
 }{
+	{test{"products", products}, func(k *tensor.Kernels) bool { return k.MatMulTs != nil }},
+	{test{"encode", encode}, func(k *tensor.Kernels) bool { return k.Encode != nil }},
 	{test{"affine", affine}, func(k *tensor.Kernels) bool { return k.Affine != nil && k.AffineGrad != nil }},
 	{test{"rmsnorm", rmsNorm}, func(k *tensor.Kernels) bool { return k.RMSNorm != nil }},
 	{test{"rmsnorm gradient", rmsNormGrad}, func(k *tensor.Kernels) bool { return k.RMSNormGrad != nil }},
@@ -38,6 +40,59 @@ func product(m, n, k int, x, y func(i, j int) float64) []float64 {
 		}
 	}
 	return z
+}
+
+// products of few rows and of more, of long rows and of one element, together.
+func products(s *suite) {
+	var ps []tensor.Product
+	var results []*placed
+	var wants [][]float64
+	for i, c := range []struct{ m, n, k int }{{1, 300, 576}, {3, 7, 33}, {1, 1, 1}, {2, 40, 1}, {8, 64, 16}, {11, 50, 20}, {1, 5, 4096}} {
+		x, y, z := s.numbers(c.m*c.k, 1), s.numbers(c.n*c.k, 0.2), s.numbers(c.m*c.n, 1)
+		p := tensor.Product{X: s.put(x, c.m, c.k).Tensor, Y: s.put(y, c.n, c.k).Tensor, Alpha: 1, Accumulate: i%2 > 0}
+		if i > 2 {
+			p.Alpha = 0.5
+		}
+		want := product(c.m, c.n, c.k, func(i, j int) float64 { return x[i*c.k+j] }, func(i, j int) float64 { return y[j*c.k+i] })
+		for j := range want {
+			want[j] *= p.Alpha
+			if p.Accumulate {
+				want[j] += z[j]
+			}
+		}
+		r := s.empty(c.m, c.n)
+		if p.Accumulate {
+			r = s.put(z, c.m, c.n)
+		}
+		p.Z = r.Tensor
+		ps, results, wants = append(ps, p), append(results, r), append(wants, want)
+	}
+	s.k.MatMulTs(ps)
+	for i, r := range results {
+		s.check(golden.Scores, fmt.Sprintf("product %d", i), r, wants[i])
+	}
+	s.k.MatMulTs(nil)
+}
+
+// encode stores numbers as types that a device encodes to, F32 and F16 at least.
+func encode(s *suite) {
+	for _, n := range []int{1, 64, 40000} {
+		x := s.numbers(n, 3)
+		z, src := s.empty(n), s.put(x, n)
+		s.k.Encode(z.Tensor, src.Tensor)
+		s.check(golden.Exact, "encode to F32", z, x)
+		half := tensor.New(s.dev, tensor.F16, n)
+		s.k.Encode(half, src.Tensor)
+		raw, f := make([]byte, 2*n), make([]float32, n)
+		for i, v := range x {
+			f[i] = float32(v)
+		}
+		tensor.F16.Encode(raw, f)
+		if !slices.Equal(half.Raw(), raw) {
+			s.Errorf("%s: %d numbers in F16 have other bits", s.dev.Name(), n)
+		}
+		half.Release()
+	}
 }
 
 func affine(s *suite) {
