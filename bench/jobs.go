@@ -137,18 +137,12 @@ func (r *run) generate(prompt, n int) (nn.Timing, error) {
 	return timing, nil
 }
 
-// warmed is true once f has run without being measured.
-func warmed(f func() (float64, error)) error {
-	_, err := f()
-	return err
-}
-
 func (r *run) prefill() error {
 	f := func() (float64, error) {
 		t, err := r.generate(r.Tokens, 1)
 		return t.Prompt.Seconds(), err
 	}
-	if err := warmed(f); err != nil {
+	if _, err := f(); err != nil { // warm-up
 		return err
 	}
 	t, err := r.sampler.measure(r.ctx, f)
@@ -172,7 +166,7 @@ func (r *run) decode() error {
 		t, err := r.generate(shortPrompt, r.Generate+1)
 		return t.Tokens.Seconds() / float64(r.Generate), err
 	}
-	if err := warmed(f); err != nil {
+	if _, err := f(); err != nil { // warm-up
 		return err
 	}
 	r.sampler.Reader = machine.NewReader(r.dev.Threads())
@@ -201,27 +195,50 @@ func (r *run) step() error {
 	}
 	defer s.Release()
 	s.Recompute = r.Recompute
-	var all []machine.Sample
-	var stretch *machine.Stretch
-	err = s.Train(r.ctx, stepWarmUp+3*r.sampler.Wanted, func(step int) error {
-		if stretch != nil {
-			all = append(all, stretch.Stop())
-			if r.sampler.counting(all).quiet == r.sampler.Wanted {
-				return errEnough
-			}
-		}
-		if step >= stepWarmUp {
-			stretch = r.sampler.Start()
-		}
-		return nil
-	})
-	if err != nil && err != errEnough {
+	t, err := r.sampler.steps(r.ctx, s)
+	if err != nil {
 		return err
 	}
 	name := fmt.Sprintf("%s/tokens=%d/rank=%d/recompute=%v/%s", r.typesName(), r.Tokens, r.Rank, r.Recompute, threadsName(r.dev.Threads()))
-	t := r.sampler.counting(all)
 	r.add(t.rate("step", name, float64(r.Tokens), "tokens/s").ofFMA(s.FLOP(), r.report.Limits))
 	return nil
+}
+
+// steps samples the steps of a LoRA run.
+func (s *Sampler) steps(ctx context.Context, step *Step) (timings, error) {
+	var all []machine.Sample
+	var stretch *machine.Stretch
+	err := step.Train(ctx, stepWarmUp+3*s.Wanted, func(n int) error {
+		if stretch != nil {
+			all = append(all, stretch.Stop())
+			if s.counting(all).quiet == s.Wanted {
+				return errEnough
+			}
+		}
+		if n >= stepWarmUp {
+			stretch = s.Start()
+		}
+		return nil
+	})
+	if err == errEnough {
+		err = nil
+	}
+	return s.counting(all), err
+}
+
+// Steps returns the median time of a step, in seconds.
+func (s *Sampler) Steps(ctx context.Context, step *Step) (float64, error) {
+	t, err := s.steps(ctx, step)
+	return median(t.seconds), err
+}
+
+// Median returns the median of what f returns for a run, in seconds.
+func (s *Sampler) Median(ctx context.Context, f func() (float64, error)) (float64, error) {
+	if _, err := f(); err != nil { // warm-up
+		return 0, err
+	}
+	t, err := s.measure(ctx, f)
+	return median(t.seconds), err
 }
 
 // stepWarmUp is how many steps are taken before any is measured.

@@ -83,10 +83,12 @@ func TestProduct(t *testing.T) {
 	dev := tensor.NewCPU(1)
 	defer dev.Close()
 	for _, op := range []string{"matmul", "matmulT", "matmulTA", "packed"} {
-		c := Case{op, 3, 5, 7}
+		c := Case{op, 3, 16, 7}
 		p := NewProduct(dev, c, tensor.F32)
 		p.Run()
-		x, y, got := p.x.F32(), p.y.F32(), p.dst.F32()
+		x, got := p.x.F32(), p.dst.F32()
+		y := make([]float32, p.y.Elems())
+		p.y.CopyTo(y)
 		for i := range c.M {
 			for j := range c.N {
 				var want float64
@@ -105,8 +107,11 @@ func TestProduct(t *testing.T) {
 				}
 			}
 		}
-		if want := op + "/f32/m=3/n=5/k=7/threads=1"; p.Name() != want || p.FLOP() != 210 {
+		if want := op + "/f32/m=3/n=16/k=7/threads=1"; p.Name() != want || p.FLOP() != 672 {
 			t.Errorf("%s, %g FLOP", p.Name(), p.FLOP())
+		}
+		if op == "packed" && p.y.DType() != tensor.Panels {
+			t.Errorf("packed is %v", p.y.DType())
 		}
 		p.Release()
 	}

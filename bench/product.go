@@ -5,13 +5,14 @@ import "github.com/tenon-ml/tenon/tensor"
 // A Product is a matrix product on fixed operands, random ones.
 type Product struct {
 	Case
+	dt        tensor.DType
 	dev       *tensor.CPU
 	dst, x, y *tensor.Tensor
 }
 
 // NewProduct returns a product whose right side is of type dt; Release it.
 func NewProduct(dev *tensor.CPU, c Case, dt tensor.DType) *Product {
-	p := &Product{Case: c, dev: dev, dst: tensor.New(dev, tensor.F32, c.M, c.N)}
+	p := &Product{Case: c, dt: dt, dev: dev, dst: tensor.New(dev, tensor.F32, c.M, c.N)}
 	if c.Op == "matmulTA" {
 		p.x = weights(dev, tensor.F32, c.K, c.M)()
 	} else {
@@ -21,6 +22,9 @@ func NewProduct(dev *tensor.CPU, c Case, dt tensor.DType) *Product {
 		p.y = weights(dev, dt, c.N, c.K)()
 	} else {
 		p.y = weights(dev, dt, c.K, c.N)()
+	}
+	if c.Op == "packed" {
+		p.y = p.y.Pack()
 	}
 	return p
 }
@@ -33,7 +37,7 @@ func (p *Product) Run() {
 }
 
 // Name is op/type of y/shape/threads, as benchstat groups them.
-func (p *Product) Name() string { return p.name(p.y.DType(), p.dev) }
+func (p *Product) Name() string { return p.name(p.dt, p.dev) }
 
 // FLOP returns the floating-point operations of a run.
 func (p *Product) FLOP() float64 { return 2 * float64(p.M) * float64(p.N) * float64(p.K) }
