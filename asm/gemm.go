@@ -222,7 +222,7 @@ func packTile(tile, a []float32, ars, acs, rows, k int) {
 // GemmRows is Gemm with rows of b read where they lie, without packing: bcs is
 // 1, n a multiple of TileCols and k at most Depth(k).
 func GemmRows(c []float32, ldc int, a []float32, ars, acs int, b []float32, brs, m, n, k int, alpha float32, accumulate bool) {
-	x := left{a, ars, acs, TileRows(m), false}
+	x := left{a, ars, acs, TileRows(m), false, false}
 	x.multiply(c, ldc, b, brs, TileCols, m, n, k, alpha, accumulate)
 }
 
@@ -230,14 +230,14 @@ func GemmRows(c []float32, ldc int, a []float32, ars, acs int, b []float32, brs,
 // where Pack has written them. k is at most Depth(k), one piece of the inner
 // dimension.
 func GemmPanels(c []float32, ldc int, a []float32, ars, acs int, panels []float32, stride, m, n, k int, alpha float32, accumulate bool) {
-	x := left{a, ars, acs, TileRows(m), false}
+	x := left{a, ars, acs, TileRows(m), false, false}
 	x.multiply(c, ldc, panels, TileCols, stride, m, n, k, alpha, accumulate)
 }
 
 // GemmTiles is GemmPanels with a packed by PackRows in tiles of h rows, which are
 // TileRows of some m.
 func GemmTiles(c []float32, ldc int, tiles []float32, h int, panels []float32, stride, m, n, k int, alpha float32, accumulate bool) {
-	x := left{tiles, 1, 0, h, true}
+	x := left{tiles, 1, 0, h, true, false}
 	x.multiply(c, ldc, panels, TileCols, stride, m, n, k, alpha, accumulate)
 }
 
@@ -247,6 +247,7 @@ type left struct {
 	ars, acs int
 	h        int
 	packed   bool
+	pairs    bool // of BF16
 }
 
 // tile returns the tile that begins with row i, and its strides.
@@ -271,11 +272,15 @@ func (x *left) multiply(c []float32, ldc int, b []float32, brs, bps, m, n, k int
 		nn := min(width, n-j)
 		panels := (nn + TileCols - 1) / TileCols
 		bj := b[j/TileCols*bps:][:(panels-1)*bps+(k-1)*brs+TileCols]
-		if nn == width || use512 {
+		if nn == width || use512 || x.pairs {
 			for i := 0; i < m; i += x.h {
 				rows := min(x.h, m-i)
 				a, ars, acs := x.tile(i, rows, k)
-				tile(rows, nn, k, a, ars, acs, bj, brs, bps, c[i*ldc+j:], ldc, alpha, accumulate)
+				if x.pairs {
+					tileBF16(rows, nn, k, a, ars, acs, bj, brs, bps, c[i*ldc+j:], ldc, alpha, accumulate)
+				} else {
+					tile(rows, nn, k, a, ars, acs, bj, brs, bps, c[i*ldc+j:], ldc, alpha, accumulate)
+				}
 			}
 			continue
 		}

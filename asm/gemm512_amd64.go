@@ -14,6 +14,18 @@ const rows512 = 14
 //go:noescape
 func gemm512(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool)
 
+// gemmBF16 is gemm512 on pairs of BF16: a product is
+//
+//	first(a)*first(b) + second(a)*second(b)
+//
+//go:noescape
+func gemmBF16(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool)
+
+// pairBF16 is the loop of PairRows; n is a multiple of 16.
+//
+//go:noescape
+func pairBF16(dst, x, y *float32, n int)
+
 // packCopy512 copies n up to 16 columns:
 //
 //	dst[l*n+i] = src[l*ld+i]

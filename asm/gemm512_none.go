@@ -4,9 +4,13 @@ package asm
 
 const rows512 = 14
 
-// Never called: use512 is a constant false.
+// Never called: use512 and useBF16 are a constant false.
 func gemm512(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool) {
 	panic(use512)
 }
+func gemmBF16(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool) {
+	panic(useBF16)
+}
+func pairBF16(dst, x, y *float32, n int)          { panic(useBF16) }
 func packCopy512(dst, src *float32, ld, k, n int) { panic(use512) }
 func fmaLoop512(int)                              { panic(use512) }

@@ -66,6 +66,10 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"RowDots", "dotsF32 fold dots4x1 dots1x1", "dotsF32_512", "dotsF32 fold dots4x1 dots1x1"},
 	{"RowDotsMulti", "dotsF32 fold dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3", "dotsF32_512", "dotsF32 fold dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3"},
 	{"Pack", "packT8 packRows4 packRows1", "", "packT8 packRows4 packRows1"},
+	{"GemmTilesBF16", "- plain Go: F32 kernels on rounded operands are faster", "gemmBF16", "- plain Go: F32 kernels on rounded operands are faster"},
+	{"PairRow", "encodeBF16Vec", "", "encodeBF16Vec"},
+	{"PairRows", "- only products on pairs want it", "pairBF16", "- only products on pairs want it"},
+	{"RoundBF16", "encodeBF16Vec decodeBF16Vec", "", "encodeBF16Vec decodeBF16Vec"},
 	{"Repack", "packT8", "", "packT8"},
 	{"PackRows", "packT8 packT4 packCopy4", "packCopy512", "packT8 packT4 packCopy4"},
 	{"Gemm", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm512", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
@@ -78,7 +82,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 }
 
 // notKernels are the exported functions that compute sizes and names.
-var notKernels = []string{"HasRowDotsNF4", "Tier", "Tiers", "Depth", "TileRows", "GemmScratch", "PanelsLen", "NewCodebook"}
+var notKernels = []string{"HasRowDotsNF4", "Tier", "Tiers", "Depth", "TileRows", "HasBF16", "GemmScratch", "PanelsLen", "NewCodebook"}
 
 func TestKernelTable(t *testing.T) {
 	rows := map[string]bool{}
@@ -164,26 +168,47 @@ func assembly(t *testing.T, arch string) string {
 	return all.String()
 }
 
-// Every instruction that is written as a number is the one that its comment
-// says, in the spelling of LLVM's disassembler.
+// Every instruction that is written as numbers is the one that its comment says, in
+// the spelling of LLVM's disassembler.
 func TestEncodedInstructions(t *testing.T) {
 	mc, err := exec.LookPath("llvm-mc")
 	if err != nil {
 		t.Skip("llvm-mc is not installed: apt-get install llvm")
 	}
-	source := assembly(t, "arm64")
-	var want []string
-	var input bytes.Buffer
-	word := regexp.MustCompile(`(?m)^\s*WORD \$0x([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2}) // (.*)$`)
-	for _, m := range word.FindAllStringSubmatch(source, -1) {
-		fmt.Fprintf(&input, "0x%s 0x%s 0x%s 0x%s\n", m[4], m[3], m[2], m[1])
-		want = append(want, m[5])
-	}
-	if n := strings.Count(source, "WORD"); len(want) != n || n == 0 {
-		t.Fatalf("%d of %d WORDs have a mnemonic beside them", len(want), n)
-	}
-	cmd := exec.Command(mc, "-disassemble", "-triple=aarch64", "-mattr=+fullfp16,+dotprod")
-	cmd.Stdin = &input
+	t.Run("arm64", func(t *testing.T) {
+		source := assembly(t, "arm64")
+		var want []string
+		var input strings.Builder
+		word := regexp.MustCompile(`(?m)^\s*WORD \$0x([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2}) // (.*)$`)
+		for _, m := range word.FindAllStringSubmatch(source, -1) {
+			fmt.Fprintf(&input, "0x%s 0x%s 0x%s 0x%s\n", m[4], m[3], m[2], m[1])
+			want = append(want, m[5])
+		}
+		if n := strings.Count(source, "WORD"); len(want) != n || n == 0 {
+			t.Fatalf("%d of %d WORDs have a mnemonic beside them", len(want), n)
+		}
+		disassemble(t, input.String(), want, mc, "-triple=aarch64", "-mattr=+fullfp16,+dotprod")
+	})
+	t.Run("amd64", func(t *testing.T) {
+		source := assembly(t, "amd64")
+		var want []string
+		var input strings.Builder
+		line := regexp.MustCompile(`(?m)^\s*(BYTE \$0x[0-9a-f]{2}(?:; BYTE \$0x[0-9a-f]{2})*) // (.*)$`)
+		for _, m := range line.FindAllStringSubmatch(source, -1) {
+			input.WriteString(strings.NewReplacer("BYTE $", "", ";", "").Replace(m[1]) + "\n")
+			want = append(want, m[2])
+		}
+		if n := strings.Count(source, "\tBYTE"); len(want) != n || n == 0 {
+			t.Fatalf("%d of %d lines of BYTEs have a mnemonic beside them", len(want), n)
+		}
+		disassemble(t, input.String(), want, mc, "-triple=x86_64", "-mattr=+avx512bf16,+avx512vnni,+avx512bw,+avx512vl")
+	})
+}
+
+// disassemble checks that llvm-mc prints what is wanted of the encoded input.
+func disassemble(t *testing.T, input string, want []string, mc string, args ...string) {
+	cmd := exec.Command(mc, append([]string{"-disassemble"}, args...)...)
+	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -67,7 +67,7 @@ func (c *CPU) matMulTs(ps []Product) {
 	for i := range ps {
 		p := &ps[i]
 		m, n, k := p.X.Dim(0), p.Y.Dim(0), p.X.Dim(1)
-		if m > skinnyRows || k < 2 {
+		if m > skinnyRows || k < 2 || p.Y.dt == Panels {
 			c.matMul(p.Z, p.X, p.Y, false, true, p.Alpha, p.Accumulate)
 			continue
 		}
