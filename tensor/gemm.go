@@ -32,7 +32,8 @@ const (
 // with rows ldc apart. The result is the same for every number of workers. Both
 // are packed once, b into panels and a into tiles, which all workers share; a
 // stored type other than F32 is decoded on the way. With few rows and a transposed
-// b (the product of a decoded token), b is read once, row by row.
+// b (the product of a decoded token), b is read once, row by row. See ComputeBF16
+// for what is rounded.
 func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha float32, accumulate bool) {
 	if m == 0 || n == 0 {
 		return
@@ -51,9 +52,11 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 	if g.skinny() {
 		g.run(w, g.startSkinny(taskBytes(b.dt.Bytes(n*k), w.n)), g.stream)
 	} else {
+		g.bf16 = w.compute == ComputeBF16 && m > directRows && n > thinCols && k > thinCols
+		g.pairs = g.bf16 && asm.HasBF16()
 		g.direct = m <= directRows && a.dt == F32 && b.dt == F32 && b.cs == 1
-		g.frozen = b.dt == Panels && b.rs == 1 && b.cs != 1
-		g.tiled = a.dt != F32 || !g.direct && n > thinCols
+		g.frozen = b.dt == Panels && b.rs == 1 && b.cs != 1 && !g.bf16
+		g.tiled = a.dt != F32 || g.bf16 || !g.direct && n > thinCols
 		g.runPacked(w)
 	}
 }
@@ -70,6 +73,8 @@ type gemmCall struct {
 	serial     bool
 	direct     bool // b is not packed
 	frozen     bool // b is packed already
+	bf16       bool // operands are rounded to BF16
+	pairs      bool // and multiplied in pairs
 	tiled      bool // a is packed
 
 	depth, height int // of the pieces of the inner dimension, of the tiles of a
@@ -85,7 +90,7 @@ type gemmCall struct {
 	panels []float32   // of b, packed: piece after piece
 	tiles  []float32   // of a, packed: piece after piece
 	local  [][]float32 // of each worker: decoded or packed blocks
-	edge   [][]float32 // of each worker: the last panel where b is not packed
+	edge   [][]float32 // of each worker: the last panel where b is not packed, BF16
 	x      []float32   // skinny: a with its rows contiguous
 	split  []float32   // skinny, NF4 where it lies: the same as asm.SplitNF4 has it
 
@@ -163,6 +168,9 @@ func whole(n, x, y int) int {
 // and groups of columns.
 func (g *gemmCall) runPacked(w *Workers) {
 	g.depth, g.height = asm.Depth(g.k), asm.TileRows(g.m)
+	if g.bf16 {
+		g.depth = 2 * asm.Depth((g.k+1)/2)
+	}
 	if block := max(g.a.block(), g.b.block()); block > 64 {
 		g.depth = max(1, g.depth/block) * block
 	}
@@ -182,10 +190,10 @@ func (g *gemmCall) runPacked(w *Workers) {
 	}
 	rows := min(g.m, ceil(packFloats/inner, g.aRows)*g.aRows)
 	if !g.direct && !g.frozen {
-		g.panels = floats(&g.panels, asm.PanelsLen(inner, cols))
+		g.panels = floats(&g.panels, asm.PanelsLen(g.words(inner), cols))
 	}
 	if g.tiled {
-		g.tiles = floats(&g.tiles, inner*rows)
+		g.tiles = floats(&g.tiles, g.words(inner)*rows)
 	}
 	for g.j0 = 0; g.j0 < g.n; g.j0 += cols {
 		g.nn = min(cols, g.n-g.j0)
@@ -235,42 +243,101 @@ func (g *gemmCall) packTask(task, worker int) {
 }
 
 func (g *gemmCall) packColumns(j, l, kk, worker int) {
-	nn := min(g.bCols, g.nn-j)
-	b, panels := &g.b, g.panels[asm.PanelsLen(l, g.nn)+j*kk:][:asm.PanelsLen(kk, nn)]
-	switch {
-	case b.dt == F32:
-		asm.Pack(panels, b.f32[(g.l0+l)*b.rs+(g.j0+j)*b.cs:], b.rs, b.cs, kk, nn)
-	case b.dt == Panels:
-		asm.Repack(panels, b.f32[(g.l0+l)*b.rs+(g.j0+j)*asm.TileCols:], asm.TileCols*b.rs, kk, nn)
-	case b.cs == 1:
-		buf := floats(&g.local[worker], kk*nn)
-		b.decode(buf, g.l0+l, kk, g.j0+j, nn)
-		asm.Pack(panels, buf, nn, 1, kk, nn)
-	default: // a panel at a time: the decoded rows stay in the L1 cache
-		buf := floats(&g.local[worker], kk*asm.TileCols)
-		for i := 0; i < nn; i += asm.TileCols {
-			cols := min(asm.TileCols, nn-i)
-			b.decode(buf, g.j0+j+i, cols, g.l0+l, kk)
-			asm.Pack(panels[i*kk:], buf, 1, kk, kk, cols)
+	b, nn := &g.b, min(g.bCols, g.nn-j)
+	along := b.rs == 1 && b.cs != 1
+	panels := g.panels[asm.PanelsLen(g.words(l), g.nn)+j*g.words(kk):]
+	if b.dt == Panels && !along && !g.bf16 {
+		asm.Repack(panels[:asm.PanelsLen(kk, nn)], b.f32[(g.l0+l)*b.rs+(g.j0+j)*asm.TileCols:], asm.TileCols*b.rs, kk, nn)
+		return
+	}
+	most := nn
+	if along { // a panel at a time: the decoded rows stay in the L1 cache
+		most = asm.TileCols
+	}
+	for i := 0; i < nn; i += most {
+		cols := min(most, nn-i)
+		src, ld := g.operand(b, along, g.l0+l, kk, g.j0+j+i, cols, worker)
+		rs, cs := ld, 1
+		if along {
+			rs, cs = 1, ld
 		}
+		asm.Pack(panels[i*g.words(kk):][:asm.PanelsLen(g.words(kk), cols)], src, rs, cs, g.words(kk), cols)
 	}
 }
 
 func (g *gemmCall) packRows(i, l, kk, worker int) {
-	mm := min(g.aRows, g.mm-i)
-	a, tiles := &g.a, g.tiles[l*g.mm+i*kk:][:mm*kk]
-	if a.dt == F32 {
-		asm.PackRows(tiles, a.f32[(g.i0+i)*a.rs+(g.l0+l)*a.cs:], a.rs, a.cs, mm, kk, g.height)
-		return
+	a, mm := &g.a, min(g.aRows, g.mm-i)
+	along := a.cs == 1
+	src, ld := g.operand(a, along, g.l0+l, kk, g.i0+i, mm, worker)
+	rs, cs := 1, ld
+	if along {
+		rs, cs = ld, 1
 	}
-	buf := floats(&g.local[worker], mm*kk)
-	if a.cs == 1 {
-		a.decode(buf, g.i0+i, mm, g.l0+l, kk)
-		asm.PackRows(tiles, buf, kk, 1, mm, kk, g.height)
+	asm.PackRows(g.tiles[g.words(l)*g.mm+i*g.words(kk):][:mm*g.words(kk)], src, rs, cs, mm, g.words(kk), g.height)
+}
+
+// words returns the floats that l inner indices take in what is packed.
+func (g *gemmCall) words(l int) int {
+	if g.pairs {
+		return (l + 1) / 2
+	}
+	return l
+}
+
+// operand returns inner indices l to l+kk of rows or columns o to o+n of an operand, ready
+// to be packed: decoded, and rounded or paired for BF16. With along, neighbours along
+// the inner dimension are neighbours in memory and rows of it are o's; otherwise o's
+// are and its rows the inner dimension's. ld is what rows are apart.
+func (g *gemmCall) operand(x *matrix, along bool, l, kk, o, n, worker int) (src []float32, ld int) {
+	r0, rows, c0, cols := l, kk, o, n
+	if along {
+		r0, rows, c0, cols = o, n, l, kk
+	}
+	if x.dt == BF16 && g.pairs && along && kk%2 == 0 { // pairs as they are
+		ld = kk / 2
+		src = floats(&g.local[worker], rows*ld)
+		for r := range rows {
+			copy(bytesOf(src[r*ld:][:ld]), x.raw[2*((r0+r)*max(x.rs, x.cs)+c0):])
+		}
+		return src, ld
+	}
+	if x.dt == F32 {
+		ld = max(x.rs, x.cs)
+		src = x.f32[r0*ld+c0:]
 	} else {
-		a.decode(buf, g.l0+l, kk, g.i0+i, mm)
-		asm.PackRows(tiles, buf, 1, mm, mm, kk, g.height)
+		ld = cols
+		src = floats(&g.local[worker], rows*cols)
+		x.decode(src, r0, rows, c0, cols)
 	}
+	if !g.bf16 {
+		return src, ld
+	}
+	switch {
+	case !g.pairs:
+		dst := floats(&g.edge[worker], rows*cols)
+		for r := range rows {
+			asm.RoundBF16(dst[r*cols:][:cols], src[r*ld:])
+		}
+		return dst, cols
+	case along:
+		pairs := g.words(kk)
+		dst := floats(&g.edge[worker], n*pairs)
+		for r := range n {
+			asm.PairRow(dst[r*pairs:][:pairs], src[r*ld:][:kk])
+		}
+		return dst, pairs
+	}
+	dst := floats(&g.edge[worker], (g.words(kk)+1)*n)
+	zero := dst[g.words(kk)*n:]
+	clear(zero)
+	for r := 0; r < kk; r += 2 {
+		second := zero
+		if r+1 < kk {
+			second = src[(r+1)*ld:]
+		}
+		asm.PairRows(dst[r/2*n:][:n], src[r*ld:], second)
+	}
+	return dst, n
 }
 
 // piece returns the panels from column j on of the piece that begins with l, and how
@@ -282,7 +349,7 @@ func (g *gemmCall) piece(j, l, kk int) (panels []float32, stride int) {
 	case g.direct:
 		return nil, 0
 	}
-	return g.panels[asm.PanelsLen(l, g.nn)+j*kk:], asm.TileCols * kk
+	return g.panels[asm.PanelsLen(g.words(l), g.nn)+j*g.words(kk):], asm.TileCols * g.words(kk)
 }
 
 // multiplyTask multiplies a block of rows with a group of columns, piece by piece.
@@ -295,7 +362,12 @@ func (g *gemmCall) multiplyTask(task, worker int) {
 		add := g.accumulate || g.l0+l > 0
 		panels, stride := g.piece(j, l, kk)
 		if g.tiled {
-			asm.GemmTiles(c, g.ldc, g.tiles[l*g.mm+i*kk:], g.height, panels, stride, mm, nn, kk, g.alpha, add)
+			tiles := g.tiles[g.words(l)*g.mm+i*g.words(kk):]
+			if g.pairs {
+				asm.GemmTilesBF16(c, g.ldc, tiles, g.height, panels, stride, mm, nn, g.words(kk), g.alpha, add)
+			} else {
+				asm.GemmTiles(c, g.ldc, tiles, g.height, panels, stride, mm, nn, kk, g.alpha, add)
+			}
 			continue
 		}
 		a := &g.a

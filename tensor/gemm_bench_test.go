@@ -61,6 +61,30 @@ func BenchmarkGemm(b *testing.B) {
 	}
 }
 
+// BenchmarkGemmBF16 is matmulT with ComputeBF16; the type is that of b.
+func BenchmarkGemmBF16(b *testing.B) {
+	for _, dt := range []DType{F32, BF16, Q4_0} {
+		for _, s := range [][3]int{{512, 4096, 4096}, {128, 4096, 4096}, {512, 1536, 576}, {512, 576, 1536}} {
+			for _, threads := range []int{1, 2} {
+				m, n, k := s[0], s[1], s[2]
+				b.Run(fmt.Sprintf("matmulT/%s/m=%d/n=%d/k=%d/threads=%d", strings.ToLower(dt.String()), m, n, k, threads), func(b *testing.B) {
+					r := rand.New(rand.NewPCG(1, 1))
+					x, _ := operand(r, F32, m, k, false)
+					y, _ := operand(r, dt, k, n, true)
+					c := make([]float32, m*n)
+					w := NewWorkers(threads)
+					w.compute = ComputeBF16
+					defer w.Close()
+					for b.Loop() {
+						gemm(w, c, n, x, y, m, n, k, 1, false)
+					}
+					report(b, m, n, k)
+				})
+			}
+		}
+	}
+}
+
 // report adds the rate of a product.
 func report(b *testing.B, m, n, k int) {
 	b.ReportMetric(2*float64(m)*float64(n)*float64(k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")

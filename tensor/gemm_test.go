@@ -265,3 +265,49 @@ func TestGemmFromSeveralGoroutines(t *testing.T) {
 		}
 	}
 }
+
+// Products in BF16 are those of rounded operands, for every type and every number of
+// workers.
+func TestGemmBF16(t *testing.T) {
+	pools := []*Workers{NewWorkers(1), NewWorkers(3)}
+	for _, w := range pools {
+		w.compute = ComputeBF16
+		defer w.Close()
+	}
+	for _, s := range [][3]int{{25, 65, 65}, {97, 130, 257}, {40, 2100, 70}, {33, 96, 1153}} {
+		for mode := range 4 {
+			for _, dt := range []DType{F32, BF16, Q8_0} {
+				m, n, k := s[0], s[1], s[2]
+				if dt == Q8_0 {
+					n, k = ceil(n, 32)*32, ceil(k, 32)*32
+				}
+				r := rand.New(rand.NewPCG(7, uint64(mode)))
+				a, aDense := operand(r, F32, m, k, mode&1 != 0)
+				b, bDense := operand(r, dt, k, n, mode&2 != 0)
+				aDense, bDense = slices.Clone(aDense), slices.Clone(bDense) // not the operands' own
+				asm.RoundBF16(aDense, aDense)
+				asm.RoundBF16(bDense, bDense)
+				columns := transpose(bDense, k, n)
+				first := make([]float32, m*n)
+				gemm(pools[0], first, n, a, b, m, n, k, 0.5, false)
+				second := make([]float32, m*n)
+				gemm(pools[1], second, n, a, b, m, n, k, 0.5, false)
+				if !slices.Equal(first, second) {
+					t.Errorf("%v mode %d %v: results differ between numbers of workers", s, mode, dt)
+				}
+				for i := range m {
+					for j := range n {
+						var want, scale float64
+						for l := range k {
+							p := 0.5 * float64(aDense[i*k+l]) * float64(columns[j*k+l])
+							want, scale = want+p, scale+math.Abs(p)
+						}
+						if got := float64(first[i*n+j]); !(math.Abs(got-want) <= 0x1p-23*(1+math.Sqrt(float64(k)))*scale) {
+							t.Fatalf("%v mode %d %v: c[%d,%d] = %v, want %v", s, mode, dt, i, j, got, want)
+						}
+					}
+				}
+			}
+		}
+	}
+}

@@ -11,14 +11,14 @@ import "github.com/tenon-ml/tenon/asm"
 // of the panels. They take t's memory and its place: the caller, who is the one
 // owner, uses the result instead of t. What cannot be packed is returned as it is: a
 // matrix of another type or of one column, with rows that do not fill panels, on
-// another device or with other owners.
+// another device or with other owners, and on a CPU that computes in BF16.
 //
 // MatMul takes panels on its right side, fastest in x·Wᵀ; in x·W they are packed
 // anew on the fly. Gather, Copy to F32, CopyTo and Clone read them, and Slice cuts
 // between panels.
 func (t *Tensor) Pack() *Tensor {
 	c, ok := t.dev.(*CPU)
-	if !ok || t.dt != F32 || len(t.shape) != 2 || t.shape[0]%asm.TileCols != 0 || t.shape[1] < 2 || t.arena != nil || !t.Exclusive() {
+	if !ok || c.Compute() == ComputeBF16 || t.dt != F32 || len(t.shape) != 2 || t.shape[0]%asm.TileCols != 0 || t.shape[1] < 2 || t.arena != nil || !t.Exclusive() {
 		return t
 	}
 	k := t.shape[1]

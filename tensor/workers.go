@@ -15,6 +15,7 @@ type Workers struct {
 	helpers []*helper
 	job     job
 	gemms   gemmPool
+	compute Compute
 }
 
 // job is the Run in progress. f and tasks are written while it is closed and
