@@ -15,10 +15,19 @@ func packAMD64(p func(string, ...any), rows int) {
 	p("LEAQ (AX)(BX*4), SI")
 	p("LEAQ (R8)(R8*2), R9")
 	p("LEAQ (DI)(R8*4), R10")
+	p("LEAQ (AX)(BX*8), DX") // the rows that come next
+	p("LEAQ (SI)(BX*8), R11")
 	off := []string{"", "(BX*1)", "(BX*2)", "(CX*1)"}
 	to := []string{"", "(R8*1)", "(R8*2)", "(R9*1)"}
 	p("JMP check")
 	p("block:")
+	if rows == 8 {
+		for _, next := range []string{"DX", "R11"} {
+			for i := range 4 {
+				p("PREFETCHT0 (%s)%s", next, off[i])
+			}
+		}
+	}
 	for half := range rows / 4 {
 		for i := range 4 {
 			if rows == 4 {
@@ -44,6 +53,8 @@ func packAMD64(p func(string, ...any), rows int) {
 	}
 	p("ADDQ $32, AX")
 	p("ADDQ $32, SI")
+	p("ADDQ $32, DX")
+	p("ADDQ $32, R11")
 	p("LEAQ (DI)(R8*8), DI")
 	p("LEAQ (R10)(R8*8), R10")
 	p("SUBQ $8, R12")
