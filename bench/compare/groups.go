@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon"
+	"github.com/tenon-ml/tenon/asm"
 	"github.com/tenon-ml/tenon/bench"
 	"github.com/tenon-ml/tenon/nn"
 	"github.com/tenon-ml/tenon/tensor"
@@ -100,15 +101,29 @@ const rotated = 192 << 20
 func (r *runner) rows() error {
 	const n = 4096
 	threads := most()
+	for _, c := range []tensor.Compute{tensor.ComputeF32, tensor.ComputeInt16} {
+		if err := r.rowsIn(c, threads, n); err != nil {
+			return err
+		}
+	}
+	r.stop("ggml")
+	return nil
+}
+
+func (r *runner) rowsIn(c tensor.Compute, threads, n int) error {
 	return confined(threads, func() error {
 		dev := tensor.NewCPU(threads)
 		defer dev.Close()
+		dev.SetCompute(c)
 		for _, dt := range bench.RowTypes() {
+			if plain, _ := dt.Block(); c == tensor.ComputeInt16 && plain == 1 && !dt.Quantized() {
+				continue // it changes nothing
+			}
 			p := bench.NewRotated(dev, dt, n, n, rotated)
-			t := task{group: "rows", name: p.Name(), threads: threads, amount: p.FLOP() / 1e9, unit: "GFLOP/s", bytes: p.Bytes(), run: func() error { p.Run(); return nil }}
+			t := task{group: "rows", name: p.Name() + computeName(c), threads: threads, amount: p.FLOP() / 1e9, unit: "GFLOP/s", bytes: p.Bytes(), run: func() error { p.Run(); return nil }}
 			// A type that ggml has under the same name, and for 4 bits the best that it has.
 			for name, types := range map[string][]string{"same type": {ggmlTypes[dt]}, "best 4-bit type": {"q4_0", "q4_K", "iq4_nl"}} {
-				if types[0] == "" || len(types) > 1 && p.Bytes() > n*n*0.7 {
+				if types[0] == "" || len(types) > 1 && p.Bytes() > 0.7*float64(n*n) {
 					continue
 				}
 				for _, v := range r.against(fmt.Sprintf("ggml --threads %d", threads), threads, map[string]any{"types": types, "n": n, "k": n}) {
@@ -122,7 +137,6 @@ func (r *runner) rows() error {
 				return err
 			}
 		}
-		r.stop("ggml")
 		return nil
 	})
 }
@@ -153,6 +167,31 @@ func (r *runner) file(form string) string {
 	return filepath.Join(r.models, "SmolLM2-135M-Instruct."+form+".gguf")
 }
 
+// load loads a form of SmolLM2 to be computed with in the arithmetic of compute.
+func (r *runner) load(form string, o tenon.Options, compute tensor.Compute) (*tenon.Model, error) {
+	m, err := tenon.Load(r.file(form), o)
+	if err == nil {
+		m.Device.SetCompute(compute)
+	}
+	return m, err
+}
+
+// computes are the arithmetics that pay on this machine, exact first.
+func computes() []tensor.Compute {
+	if asm.Tier() == "avx512bf16" {
+		return []tensor.Compute{tensor.ComputeF32, tensor.ComputeBF16}
+	}
+	return []tensor.Compute{tensor.ComputeF32}
+}
+
+// computeName names an arithmetic in a case; the exact one has no name.
+func computeName(c tensor.Compute) string {
+	if c == tensor.ComputeF32 {
+		return ""
+	}
+	return "/compute=" + c.String()
+}
+
 // generate returns a function that continues a prompt and tells how long its parts took.
 func (r *runner) generate(m *tenon.Model, prompt, tokens int) func() (nn.Timing, error) {
 	ids := make([]int32, prompt)
@@ -173,12 +212,21 @@ func (r *runner) generate(m *tenon.Model, prompt, tokens int) func() (nn.Timing,
 // forms are the forms of SmolLM2 that are compared with llama.cpp.
 var forms = []string{"F16", "Q8_0", "Q4_0", "Q4_1"}
 
+// decodes are the arithmetics in which a form is decoded: 16-bit integers pay for
+// quantised weights alone.
+func decodes(form string) []tensor.Compute {
+	if form == "F16" {
+		return []tensor.Compute{tensor.ComputeF32}
+	}
+	return []tensor.Compute{tensor.ComputeF32, tensor.ComputeInt16}
+}
+
 func (r *runner) decode() error {
 	threads := most()
 	return confined(threads, func() error {
 		for _, form := range forms {
-			for _, o := range []tenon.Options{{Threads: threads}} {
-				m, err := tenon.Load(r.file(form), o)
+			for _, c := range decodes(form) {
+				m, err := r.load(form, tenon.Options{Threads: threads}, c)
 				if err != nil {
 					return err
 				}
@@ -188,7 +236,7 @@ func (r *runner) decode() error {
 					return t.Tokens.Seconds() / decodeTokens, err
 				}
 				key := fmt.Sprintf("llamacpp %s --serve --threads %d --tokens %d --short %d", r.file(form), threads, decodeTokens, shortPrompt)
-				t := task{group: "decode", name: form, threads: threads, amount: 1, unit: "tokens/s", bytes: float64(bench.TokenBytes(m.LM)), own: own,
+				t := task{group: "decode", name: form + computeName(c), threads: threads, amount: 1, unit: "tokens/s", bytes: float64(bench.TokenBytes(m.LM)), own: own,
 					against: r.against(key, threads, map[string]any{"kind": "decode"})}
 				_, err = own() // warm-up
 				if err == nil {
@@ -208,8 +256,8 @@ func (r *runner) prefill() error {
 	threads := most()
 	return confined(threads, func() error {
 		defer r.stop("llamacpp")
-		for _, o := range []tenon.Options{{Threads: threads}} {
-			m, err := tenon.Load(r.file("F16"), o)
+		for _, c := range computes() {
+			m, err := r.load("F16", tenon.Options{Threads: threads}, c)
 			if err != nil {
 				return err
 			}
@@ -218,7 +266,7 @@ func (r *runner) prefill() error {
 				t, err := f()
 				return t.Prompt.Seconds(), err
 			}
-			t := task{group: "prefill", name: fmt.Sprintf("tokens=%d", promptTokens), threads: threads, amount: promptTokens, unit: "tokens/s", flop: bench.PrefillFLOP(m.LM, promptTokens), own: own}
+			t := task{group: "prefill", name: fmt.Sprintf("tokens=%d%s", promptTokens, computeName(c)), threads: threads, amount: promptTokens, unit: "tokens/s", flop: bench.PrefillFLOP(m.LM, promptTokens), own: own}
 			for _, form := range []string{"F16", "Q8_0", "Q4_0"} {
 				key := fmt.Sprintf("llamacpp %s --serve --threads %d", r.file(form), threads)
 				for _, v := range r.against(key, threads, map[string]any{"kind": "prefill"}) {
@@ -254,8 +302,8 @@ type stepper struct {
 	end   chan error
 }
 
-func (r *runner) newStepper(o tenon.Options) (*stepper, error) {
-	m, err := tenon.Load(r.file("Q4_1"), o)
+func (r *runner) newStepper(threads int, c tensor.Compute) (*stepper, error) {
+	m, err := r.load("Q4_1", tenon.Options{Threads: threads, F32: true}, c)
 	if err != nil {
 		return nil, err
 	}
@@ -317,17 +365,20 @@ func (s *stepper) close() error {
 func (r *runner) step() error {
 	threads := most()
 	return confined(threads, func() error {
-		for _, o := range []tenon.Options{{Threads: threads, F32: true}} {
+		for _, c := range computes() {
 			var against []rival
-			for _, args := range []string{"", "--compile"} {
+			for _, args := range r.torch {
 				key := fmt.Sprintf("torch --serve --threads %d %s", threads, args)
+				if c == tensor.ComputeBF16 {
+					key += " --bf16"
+				}
 				against = append(against, r.against(key, threads, map[string]any{})...)
 			}
-			s, err := r.newStepper(o)
+			s, err := r.newStepper(threads, c)
 			if err != nil {
 				return err
 			}
-			name := fmt.Sprintf("tokens=%d/rank=%d", stepTokens, stepRank)
+			name := fmt.Sprintf("tokens=%d/rank=%d%s", stepTokens, stepRank, computeName(c))
 			err = r.compare(task{group: "step", name: name, threads: threads, amount: stepTokens, unit: "tokens/s", flop: s.flop, run: s.run, against: against})
 			if err = errors.Join(err, s.close()); err != nil {
 				return err
@@ -343,11 +394,11 @@ func (r *runner) threads() error {
 	if most() < 2 {
 		return nil
 	}
-	two, err := r.newStepper(tenon.Options{Threads: 2, F32: true})
+	two, err := r.newStepper(2, tensor.ComputeF32)
 	if err != nil {
 		return err
 	}
-	one, err := r.newStepper(tenon.Options{Threads: 1, F32: true})
+	one, err := r.newStepper(1, tensor.ComputeF32)
 	if err != nil {
 		return errors.Join(err, two.close())
 	}

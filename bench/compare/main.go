@@ -83,9 +83,14 @@ func run() error {
 	flag.IntVar(&c.rounds, "rounds", 5, "rounds of each case that must count")
 	flag.Float64Var(&c.patience, "patience", 2, "take at most so many times the rounds")
 	flag.BoolVar(&c.verbose, "v", false, "print every sample")
+	compiled := flag.Bool("compiled", true, "compare with torch.compile too, which takes minutes to start")
 	out := flag.String("json", "", "file to write the record to")
 	merge := flag.Bool("merge", false, "no measurement: print the tables of the records named")
 	flag.Parse()
+	c.torch = []string{""}
+	if *compiled {
+		c.torch = append(c.torch, "--compile")
+	}
 	if *merge {
 		return mergeAndPrint(flag.Args())
 	}
@@ -158,6 +163,7 @@ func mergeAndPrint(files []string) error {
 type config struct {
 	python, models, goPeers string
 	verbose                 bool
+	torch                   []string // argument lists of torch_lora.py
 	rounds                  int
 	patience                float64
 }
