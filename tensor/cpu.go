@@ -86,7 +86,27 @@ func (c *CPU) Sync() error { return nil }
 func (c *CPU) Alloc(dt DType, n int) (Buffer, error) { return c.mem.get(dt.Bytes(n)) }
 
 // Free gives memory back to the pool.
-func (c *CPU) Free(b Buffer) { c.mem.put(b.(*cpuBuffer)) }
+func (c *CPU) Free(b Buffer) {
+	if b := b.(*cpuBuffer); b.release != nil {
+		b.release()
+	} else {
+		c.mem.put(b)
+	}
+}
+
+// Foreign returns a tensor over memory that is not the device's, such as a mapped
+// file's. When its last owner lets go, release is called.
+func (c *CPU) Foreign(dt DType, b []byte, release func() error, shape ...int) *Tensor {
+	if want := dt.Bytes(Shape(shape).Elems()); len(b) != want {
+		panic(&ShapeError{Op: fmt.Sprintf("make from %d bytes of %v", len(b), dt), Shapes: []Shape{shape}, Want: fmt.Sprintf("%d bytes", want)})
+	}
+	buf := &cpuBuffer{b: b, n: len(b), release: func() {
+		if err := release(); err != nil {
+			panic(&DeviceError{c.Name(), err})
+		}
+	}}
+	return &Tensor{dev: c, store: newStorage(c, buf), dt: dt, shape: slices.Clone(Shape(shape))}
+}
 
 // CopyIn copies src to the beginning of dst.
 func (c *CPU) CopyIn(dst Buffer, src []byte) error {
@@ -136,6 +156,8 @@ type cpuBuffer struct {
 	n       int
 	class   int
 	touched int // bytes that were used at most
+
+	release func() // of memory that is not the pool's; nil: it is
 }
 
 func (b *cpuBuffer) Bytes() int { return b.n }

@@ -82,6 +82,9 @@ type Kernels struct {
 	Dropout func(dst, x *Tensor, p float64, key uint64)
 	// AdamW takes one step of PyTorch's AdamW in place.
 	AdamW func(p, g, m, v *Tensor, h AdamWStep)
+	// AdamW8bit is AdamW whose moments are decoded from 8 bits before the step and
+	// encoded after it, each element by the nearest code.
+	AdamW8bit func(p, g *Tensor, m, v Moment8, h AdamWStep)
 }
 
 // AttentionShape describes causal grouped-query attention. Queries are

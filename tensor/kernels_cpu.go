@@ -32,6 +32,7 @@ func (c *CPU) table() Kernels {
 		CrossEntropy:  c.crossEntropy,
 		Dropout:       c.dropout,
 		AdamW:         c.adamW,
+		AdamW8bit:     c.adamW8bit,
 	}
 }
 

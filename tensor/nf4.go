@@ -160,30 +160,42 @@ func (e *encoder) search(dst []byte, x []float32, absmax float32, put func([]byt
 	return best
 }
 
-// dynamicMap are the values of the 8-bit codes of double quantisation: of each
-// power of ten 10^(i-6), i from 0 to 6, the 2^i midpoints of 2^i+1 numbers evenly
-// spaced from 0.1 to 1, with both signs; 0 and 1 (Dettmers, 8-bit Approximations for
-// Parallelism in Deep Learning, 2015).
-var dynamicMap = func() *[256]float32 {
+// dynamicMap are the values of the 8-bit codes of double quantisation.
+var dynamicMap = newDynamicMap(true, linspace)
+
+// newDynamicMap returns the values of 8-bit codes: of each power of ten 10^(i-6), i from
+// 0 to 6, the 2^i midpoints of 2^i+1 numbers evenly spaced from 0.1 to 1, with both
+// signs, or 2^(i+1) without; 0 and 1 (Dettmers, 8-bit Approximations for Parallelism in
+// Deep Learning, 2015). space returns number j of the n+1.
+func newDynamicMap(signed bool, space func(j, n int) float32) *[256]float32 {
 	var values []float32
 	for i := range 7 {
 		n := 1 << i
-		step := float64((1 - float32(0.1)) / float32(n))
-		at := func(j int) float32 { // PyTorch's linspace, which rounds once
-			if j < (n+1)/2 {
-				return float32(float64(float32(0.1)) + step*float64(j))
-			}
-			return float32(1 - step*float64(n-j))
+		if !signed {
+			n *= 2
 		}
 		for j := range n {
-			v := float32(math.Pow(10, float64(i-6))) * ((at(j) + at(j+1)) / 2)
-			values = append(values, v, -v)
+			v := float32(math.Pow(10, float64(i-6))) * ((space(j, n) + space(j+1, n)) / 2)
+			values = append(values, v)
+			if signed {
+				values = append(values, -v)
+			}
 		}
 	}
 	values = append(values, 0, 1)
 	slices.Sort(values)
 	return (*[256]float32)(values)
-}()
+}
+
+// linspace returns number j of n+1 evenly spaced from 0.1 to 1, as PyTorch's linspace,
+// which rounds once, from the nearer end.
+func linspace(j, n int) float32 {
+	step := float64((1 - float32(0.1)) / float32(n))
+	if j < (n+1)/2 {
+		return float32(float64(float32(0.1)) + step*float64(j))
+	}
+	return float32(1 - step*float64(n-j))
+}
 
 // nearest returns the code of the value nearest to v·scale, the lower one on a tie.
 func nearest(values *[256]float32, v, scale float32) byte {

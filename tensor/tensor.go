@@ -362,6 +362,14 @@ func (t *Tensor) Set(data []float32) {
 	}
 }
 
+// SetRaw overwrites a tensor that is no view with stored bytes.
+func (t *Tensor) SetRaw(data []byte) error {
+	if want := t.dt.Bytes(t.Elems()); len(data) != want || t.off != 0 {
+		return fmt.Errorf("%d bytes, want %d for a tensor that is no view", len(data), want)
+	}
+	return t.dev.CopyIn(t.store.buf, data)
+}
+
 // Finite reports whether no value is NaN or infinite.
 func Finite(x []float32) bool {
 	if sum := asm.Sum(x); sum-sum == 0 {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/autograd"
+	"github.com/tenon-ml/tenon/internal/mapped"
 	"github.com/tenon-ml/tenon/tensor"
 )
 
@@ -21,24 +22,64 @@ type Param struct {
 //	m ← m + (1-β₁)·(g - m)    v ← β₂·v + (1-β₂)·g²
 //	p ← p - lr/(1-β₁ᵗ) · m/(√v/√(1-β₂ᵗ) + ε)
 //
-// Parameters that NoDecay names are not decayed.
+// Parameters that NoDecay names are not decayed. The moments m and v are in F32, in 8
+// bits (NewAdamW8bit), or in a file (NewPagedAdamW).
 type AdamW struct {
 	Beta1, Beta2, Eps, WeightDecay float64
 
-	params []Param
-	m, v   []*tensor.Tensor
-	step   int
+	params  []Param
+	moments []moments // one a parameter
+	shared  []part    // of the checkpoint, of no parameter
+	file    *mapped.Scratch
+	step    int
+}
+
+// moments are what the optimizer keeps of a parameter.
+type moments interface {
+	step(p, g *tensor.Tensor, h tensor.AdamWStep)
+	parts() []part // of the checkpoint
+	release()
 }
 
 // NewAdamW returns an optimizer of the parameters with β₁ 0.9, β₂ 0.999, ε 1e-8.
 func NewAdamW(params []Param, weightDecay float64) *AdamW {
-	o := &AdamW{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: weightDecay, params: params}
+	o := newAdamW(params, weightDecay)
 	for _, p := range params {
-		t := p.Value.T
-		o.m = append(o.m, tensor.New(t.Device(), tensor.F32, t.Shape()...).Fill(0))
-		o.v = append(o.v, tensor.New(t.Device(), tensor.F32, t.Shape()...).Fill(0))
+		o.moments = append(o.moments, newMomentsF32(p.Value.T, momentM, momentV))
 	}
 	return o
+}
+
+func newAdamW(params []Param, weightDecay float64) *AdamW {
+	return &AdamW{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: weightDecay, params: params}
+}
+
+// momentsF32 are moments in F32.
+type momentsF32 struct {
+	m, v         *tensor.Tensor
+	nameM, nameV string // in the checkpoint, behind the parameter's
+}
+
+func newMomentsF32(p *tensor.Tensor, nameM, nameV string) *momentsF32 {
+	zeros := func() *tensor.Tensor { return tensor.New(p.Device(), tensor.F32, p.Shape()...).Fill(0) }
+	return &momentsF32{zeros(), zeros(), nameM, nameV}
+}
+
+func (s *momentsF32) step(p, g *tensor.Tensor, h tensor.AdamWStep) {
+	if k := p.Device().Kernels().AdamW; k != nil {
+		k(p, g, s.m, s.v, h)
+	} else {
+		adamW(p, g, s.m, s.v, h)
+	}
+}
+
+func (s *momentsF32) parts() []part {
+	return []part{tensorPart(s.nameM, s.m), tensorPart(s.nameV, s.v)}
+}
+
+func (s *momentsF32) release() {
+	s.m.Release()
+	s.v.Release()
 }
 
 // Steps returns the number of steps taken.
@@ -74,11 +115,7 @@ func (o *AdamW) Step(grads autograd.Grads, lr float64) {
 		if NoDecay(p.Name) {
 			h.WeightDecay = 0
 		}
-		if k := p.Value.T.Device().Kernels().AdamW; k != nil {
-			k(p.Value.T, g, o.m[i], o.v[i], h)
-		} else {
-			adamW(p.Value.T, g, o.m[i], o.v[i], h)
-		}
+		o.moments[i].step(p.Value.T, g, h)
 	}
 }
 
@@ -98,11 +135,14 @@ func adamW(p, g, m, v *tensor.Tensor, h tensor.AdamWStep) {
 
 // Release releases the optimizer's state.
 func (o *AdamW) Release() {
-	for i := range o.m {
-		o.m[i].Release()
-		o.v[i].Release()
+	for _, m := range o.moments {
+		m.release()
 	}
-	o.m, o.v = nil, nil
+	o.moments = nil
+	if o.file != nil {
+		o.file.Close()
+		o.file = nil
+	}
 }
 
 // gradNorm returns the Euclidean norm of all gradients together.

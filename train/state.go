@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,16 +103,47 @@ const (
 	momentV = ".exp_avg_sq"
 )
 
+// part is a tensor of the optimizer's file.
+type part struct {
+	name  string // behind the parameter's
+	dtype tensor.DType
+	shape tensor.Shape
+	write func(w io.Writer) error
+	read  func(data []byte) error
+}
+
+// tensorPart is the part that a tensor is.
+func tensorPart(name string, t *tensor.Tensor) part {
+	return part{
+		name: name, dtype: t.DType(), shape: t.Shape(),
+		write: func(w io.Writer) error {
+			_, err := w.Write(t.Raw())
+			return err
+		},
+		read: func(data []byte) error { return t.SetRaw(data) },
+	}
+}
+
+// parts yields the tensors of the optimizer's file with their names.
+func (o *AdamW) parts() []part {
+	all := slices.Clone(o.shared)
+	for i, p := range o.params {
+		for _, q := range o.moments[i].parts() {
+			q.name = p.Name + q.name
+			all = append(all, q)
+		}
+	}
+	return all
+}
+
 // Save writes the optimizer's moments and the number of steps taken into a
-// safetensors file: NAME.exp_avg and NAME.exp_avg_sq, F32, and "step" in the
-// metadata.
+// safetensors file, "step" in the metadata. In F32 and paged they are NAME.exp_avg and
+// NAME.exp_avg_sq; in 8 bits NAME.state1, .state2, .absmax1 and .absmax2 with qmap1 and
+// qmap2, bitsandbytes' names, of small tensors .state1 and .state2 in F32.
 func (o *AdamW) Save(path string) error {
 	var entries []safetensors.Entry
-	for i, p := range o.params {
-		shape := p.Value.T.Shape()
-		entries = append(entries,
-			safetensors.FromFloats(p.Name+momentM, tensor.F32, shape, o.m[i].F32s()),
-			safetensors.FromFloats(p.Name+momentV, tensor.F32, shape, o.v[i].F32s()))
+	for _, p := range o.parts() {
+		entries = append(entries, safetensors.Entry{Name: p.name, DType: p.dtype, Shape: p.shape, Data: p.write})
 	}
 	return safetensors.Write(path, entries, map[string]string{"format": "pt", "step": strconv.Itoa(o.step)})
 }
@@ -130,22 +162,16 @@ func (o *AdamW) Load(path string) error {
 	for _, n := range f.Names() {
 		left[n] = true
 	}
-	each := func(do func(name string, t *tensor.Tensor)) {
-		for i, p := range o.params {
-			do(p.Name+momentM, o.m[i])
-			do(p.Name+momentV, o.v[i])
-		}
-	}
-	each(func(name string, t *tensor.Tensor) {
-		info, ok := f.Info(name)
-		delete(left, name)
+	for _, p := range o.parts() {
+		info, ok := f.Info(p.name)
+		delete(left, p.name)
 		switch {
 		case !ok:
-			bad = append(bad, fmt.Sprintf("tensor %q is missing", name))
-		case info.DType != tensor.F32 || !slices.Equal(info.Shape, t.Shape()):
-			bad = append(bad, fmt.Sprintf("tensor %q is %v %v, want F32 %v", name, info.DType, tensor.Shape(info.Shape), t.Shape()))
+			bad = append(bad, fmt.Sprintf("tensor %q is missing", p.name))
+		case info.DType != p.dtype || !slices.Equal(info.Shape, p.shape):
+			bad = append(bad, fmt.Sprintf("tensor %q is %v %v, want %v %v", p.name, info.DType, tensor.Shape(info.Shape), p.dtype, p.shape))
 		}
-	})
+	}
 	for _, name := range f.Names() {
 		if left[name] {
 			bad = append(bad, fmt.Sprintf("tensor %q is unexpected", name))
@@ -154,20 +180,10 @@ func (o *AdamW) Load(path string) error {
 	if bad != nil {
 		return fmt.Errorf("%s: %w", path, nn.Problems(bad))
 	}
-	var failed error
-	each(func(name string, t *tensor.Tensor) {
-		if failed != nil {
-			return
+	for _, p := range o.parts() {
+		if err := f.View(p.name, p.read); err != nil {
+			return fmt.Errorf("%s: tensor %q: %w", path, p.name, err)
 		}
-		var made *tensor.Tensor
-		made, failed = tensor.Make(t.Device(), t.Shape(), func(dst []float32) error { return f.Decode(dst, name) })
-		if failed == nil {
-			t.CopyFrom(made)
-			made.Release()
-		}
-	})
-	if failed != nil {
-		return failed
 	}
 	o.step = step
 	return nil

@@ -2,15 +2,21 @@ package cli
 
 import (
 	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/tenon-ml/tenon/internal/machine"
 	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/plan"
+	"github.com/tenon-ml/tenon/train"
 )
 
 // budget is the memory that a training run may have and what it is planned to take.
 type budget struct {
 	memory string // --memory
+	optim  string // --optim
 
 	limit   int64 // 0: nobody knows
 	model   *plan.Model
@@ -19,6 +25,9 @@ type budget struct {
 }
 
 func (b *budget) check() (err error) {
+	if !slices.Contains(plan.Optimizers, b.optim) {
+		return usagef("--optim is %q, want one of %s", b.optim, strings.Join(plan.Optimizers, ", "))
+	}
 	if b.memory != "" {
 		if b.limit, err = parseSize(b.memory); err != nil {
 			return usagef("--memory: %w", err)
@@ -31,7 +40,7 @@ func (b *budget) check() (err error) {
 func (c *finetune) planOptions() (plan.Options, error) {
 	o := plan.Options{
 		Method: c.method, LoRA: c.lora, F32: c.weights == weightsF32, Quantize: c.quant.to, Double: c.quant.double,
-		Batch: c.loader.Batch, Accumulate: c.loader.Accumulate, Seq: c.seq, Recompute: c.options.Recompute, Optimizer: "adamw",
+		Batch: c.loader.Batch, Accumulate: c.loader.Accumulate, Seq: c.seq, Recompute: c.options.Recompute, Optimizer: c.budget.optim,
 	}
 	var err error
 	switch {
@@ -60,11 +69,15 @@ func (c *finetune) refuse(e *env) (err error) {
 	if b.plan, err = plan.New(b.model, b.options); err != nil {
 		return fmt.Errorf("%s: %w", c.model, err)
 	}
-	if b.limit == 0 || b.plan.Total <= b.limit {
+	limit := b.limit
+	if b.optim == paged { // whose moments can do with little
+		limit += max(0, b.plan.Optimizer-train.LeastPaged)
+	}
+	if b.limit == 0 || b.plan.Total <= limit {
 		return nil
 	}
 	printMemory(e.stderr, b.plan, b.options)
-	most, err := plan.LargestBatch(b.model, b.options, b.limit)
+	most, err := plan.LargestBatch(b.model, b.options, limit)
 	if err != nil {
 		return err
 	}
@@ -77,6 +90,26 @@ func (c *finetune) refuse(e *env) (err error) {
 		does = "no --batch fits; --recompute and a lower --seq take less"
 	}
 	return fmt.Errorf("%s: the run takes %s, "+what+": %s", c.model, gigabytes(b.plan.Total), gigabytes(b.limit), does)
+}
+
+// paged is the optimizer whose moments are in a file.
+const paged = "paged_adamw"
+
+// newOptimizer returns the optimizer that --optim names. Paged moments have the memory
+// that the rest of the run leaves.
+func (c *finetune) newOptimizer(params []train.Param) (*train.AdamW, error) {
+	b := &c.budget
+	switch b.optim {
+	case "adamw8bit":
+		return train.NewAdamW8bit(params, c.options.WeightDecay)
+	case paged:
+		room := int64(math.MaxInt64)
+		if b.limit > 0 {
+			room = max(train.LeastPaged, b.limit-(b.plan.Total-b.plan.Optimizer))
+		}
+		return train.NewPagedAdamW(params, c.options.WeightDecay, filepath.Dir(c.dir.final), room)
+	}
+	return train.NewAdamW(params, c.options.WeightDecay), nil
 }
 
 // compared is what the run was planned to take and what it took.

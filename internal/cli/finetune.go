@@ -107,6 +107,7 @@ The data is JSONL, each line one of
 	f.BoolVar(&c.noShuffle, "no-shuffle", false, "take the lines in the file's order, from the top again at its end")
 	f.StringVar(&c.eval, "eval", "", "JSONL file to measure the loss on, before, during and after training")
 	f.BoolVar(&c.options.Recompute, "recompute", false, "keep less for the backward pass and compute it again: less memory, more time")
+	f.StringVar(&c.budget.optim, "optim", "adamw", "adamw, adamw8bit: its state in 8 bits, or paged_adamw: its state in a file beside --out, in memory only as --memory has room")
 	f.StringVar(&c.budget.memory, "memory", "", "refuse a run that takes more: 6GB, 500MB (default: what the machine has available)")
 	f.IntVar(&c.saveEvery, "save-every", 0, "save the state every so many steps in OUT/checkpoint-N; 0: only when interrupted")
 	f.IntVar(&c.saveTotal, "save-total", 0, "keep only so many of the newest checkpoints; 0 keeps all")
@@ -286,7 +287,10 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 	if err := r.prepare(); err != nil {
 		return fmt.Errorf("%s: %w", c.model, err)
 	}
-	opt := train.NewAdamW(r.params, c.options.WeightDecay)
+	opt, err := c.newOptimizer(r.params)
+	if err != nil {
+		return err
+	}
 	defer opt.Release()
 	c.options.Optimizer = opt
 	if c.from != nil {

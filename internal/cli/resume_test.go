@@ -82,6 +82,8 @@ func TestResume(t *testing.T) {
 		{"full, tied", tied, []string{"--steps", "7", "--method", "full"}},
 		{"full, a head stored beside tied embeddings", testdata + "/llama/tied-with-head", []string{"--steps", "7", "--method", "full"}},
 		{"full, sharded", testdata + "/llama/sharded", []string{"--steps", "7", "--method", "full"}},
+		{"in 8 bits", mha, []string{"--steps", "7", "--optim", "adamw8bit", "--targets", "all-linear", "--rank", "200"}},
+		{"paged", mha, []string{"--steps", "7", "--optim", "paged_adamw", "--memory", "3MB"}},
 		{"full, BF16", testdata + "/llama/bf16", []string{"--steps", "7", "--method", "full"}},
 		{"patterns", mha, []string{"--steps", "7", "--rank-pattern", "q_proj=2", "--rank-pattern", `.*_proj=3`, "--alpha-pattern", "v_proj=4.5", "--layers", "0"}},
 		{"saved head of a tied model", tied, []string{"--steps", "7", "--modules-to-save", "lm_head"}},
