@@ -91,14 +91,14 @@ func GemmTilesBF16(c []float32, ldc int, tiles []float32, h int, panels []float3
 }
 
 // tileBF16 is tile on pairs.
-func tileBF16(rows, n, k int, a []float32, ars, acs int, b []float32, brs, bps int, c []float32, ldc int, alpha float32, accumulate bool) {
+func tileBF16(rows, n, k int, a []float32, ars, acs int, b []float32, brs, bps int, c []float32, ldc int, alpha float32, accumulate bool, next uintptr) {
 	if !useBF16 {
 		tileBF16Go(rows, n, k, a, ars, acs, b, brs, bps, c, ldc, alpha, accumulate)
 		return
 	}
 	_ = c[(rows-1)*ldc+n-1]
 	vectors := (n - 1) / TileCols
-	gemmBF16(vectors*rows512+rows-1, k, &a[0], ars, acs, &b[0], brs, bps, &c[0], ldc, alpha, uint32(1)<<(n-vectors*TileCols)-1, accumulate)
+	gemmBF16(vectors*rows512+rows-1, k, &a[0], ars, acs, &b[0], brs, bps, &c[0], ldc, alpha, uint32(1)<<(n-vectors*TileCols)-1, accumulate, next)
 }
 
 // tileBF16Go is a tile of pairs in plain Go.

@@ -1,5 +1,7 @@
 package asm
 
+import "unsafe"
+
 // TileCols is the width of the panels in which the right side comes. A
 // micro-kernel computes a tile of a few rows and 16 columns of c in registers,
 // that of AVX-512 one of 32.
@@ -274,12 +276,16 @@ func (x *left) multiply(c []float32, ldc int, b []float32, brs, bps, m, n, k int
 		bj := b[j/TileCols*bps:][:(panels-1)*bps+(k-1)*brs+TileCols]
 		if nn == width || use512 || x.pairs {
 			for i := 0; i < m; i += x.h {
+				next := uintptr(unsafe.Pointer(&bj[0]))
+				if ahead := i / x.h; brs == TileCols && ahead < width/TileCols { // one of the next panels
+					next += uintptr(4 * (width/TileCols + ahead) * bps)
+				}
 				rows := min(x.h, m-i)
 				a, ars, acs := x.tile(i, rows, k)
 				if x.pairs {
-					tileBF16(rows, nn, k, a, ars, acs, bj, brs, bps, c[i*ldc+j:], ldc, alpha, accumulate)
+					tileBF16(rows, nn, k, a, ars, acs, bj, brs, bps, c[i*ldc+j:], ldc, alpha, accumulate, next)
 				} else {
-					tile(rows, nn, k, a, ars, acs, bj, brs, bps, c[i*ldc+j:], ldc, alpha, accumulate)
+					tile(rows, nn, k, a, ars, acs, bj, brs, bps, c[i*ldc+j:], ldc, alpha, accumulate, next)
 				}
 			}
 			continue
@@ -293,7 +299,7 @@ func (x *left) multiply(c []float32, ldc int, b []float32, brs, bps, m, n, k int
 				}
 			}
 			a, ars, acs := x.tile(i, rows, k)
-			tile(rows, width, k, a, ars, acs, bj, brs, bps, t[:], TileCols, alpha, accumulate)
+			tile(rows, width, k, a, ars, acs, bj, brs, bps, t[:], TileCols, alpha, accumulate, 0)
 			for r := range rows {
 				copy(c[(i+r)*ldc+j:][:nn], t[r*TileCols:])
 			}
@@ -305,8 +311,9 @@ func (x *left) multiply(c []float32, ldc int, b []float32, brs, bps, m, n, k int
 //
 //	c[i*ldc+j] = alpha * Σ_l a[i*ars+l*acs] * b[j/16*bps+l*brs+j%16] (+ c[i*ldc+j])
 //
-// The caller has checked a and b against their bounds.
-func tile(rows, n, k int, a []float32, ars, acs int, b []float32, brs, bps int, c []float32, ldc int, alpha float32, accumulate bool) {
+// The caller has checked a and b against their bounds. next is what AVX-512 fetches
+// meanwhile.
+func tile(rows, n, k int, a []float32, ars, acs int, b []float32, brs, bps int, c []float32, ldc int, alpha float32, accumulate bool, next uintptr) {
 	_ = c[(rows-1)*ldc+n-1]
 	if !useVec {
 		tileGo(rows, k, a, ars, acs, b, brs, c, ldc, alpha, accumulate)
@@ -314,7 +321,7 @@ func tile(rows, n, k int, a []float32, ars, acs int, b []float32, brs, bps int, 
 	}
 	if use512 {
 		vectors := (n - 1) / TileCols
-		gemm512(vectors*rows512+rows-1, k, &a[0], ars, acs, &b[0], brs, bps, &c[0], ldc, alpha, uint32(1)<<(n-vectors*TileCols)-1, accumulate)
+		gemm512(vectors*rows512+rows-1, k, &a[0], ars, acs, &b[0], brs, bps, &c[0], ldc, alpha, uint32(1)<<(n-vectors*TileCols)-1, accumulate, next)
 		return
 	}
 	switch rows {

@@ -11,15 +11,17 @@ const rows512 = 14
 //
 //	c[i*ldc+j] = alpha * Σ_l a[i*ars+l*acs] * b[j/16*bps+l*brs+j%16] (+ c[i*ldc+j])
 //
+// Meanwhile it asks for the k*64 bytes at next, which are wanted soon, in the L2 cache.
+//
 //go:noescape
-func gemm512(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool)
+func gemm512(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool, next uintptr)
 
 // gemmBF16 is gemm512 on pairs of BF16: a product is
 //
 //	first(a)*first(b) + second(a)*second(b)
 //
 //go:noescape
-func gemmBF16(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool)
+func gemmBF16(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool, next uintptr)
 
 // pairBF16 is the loop of PairRows; n is a multiple of 16.
 //

@@ -5,10 +5,10 @@ package asm
 const rows512 = 14
 
 // Never called: use512 and useBF16 are a constant false.
-func gemm512(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool) {
+func gemm512(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool, next uintptr) {
 	panic(use512)
 }
-func gemmBF16(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool) {
+func gemmBF16(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool, next uintptr) {
 	panic(useBF16)
 }
 func pairBF16(dst, x, y *float32, n int)          { panic(useBF16) }

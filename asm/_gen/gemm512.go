@@ -12,7 +12,7 @@ const rows512 = 14
 // gemm512 writes the micro-kernels of a type, one a tile of r rows and v vectors,
 // and the entry that jumps to the one that is asked for.
 func gemm512(l *listing, name string, multiply func(p func(string, ...any), b, a, c int)) {
-	const frame = 89
+	const frame = 104
 	for v := 1; v <= 2; v++ {
 		for r := 1; r <= rows512; r++ {
 			fmt.Fprintf(l, "TEXT %s_%dx%d<>(SB), NOSPLIT, $0-%d\n", name, r, v, frame)
@@ -108,6 +108,7 @@ func tile512(p func(string, ...any), rows, vectors int, multiply func(p func(str
 			p("ADDQ R9, DX")
 		}
 	}
+	p("MOVQ next+96(FP), R8") // c is not needed until the end
 	p("LEAQ (BX)(BX*2), R12")
 	p("LEAQ (BX)(BX*4), R13")
 	p("LEAQ (R12)(R12*1), DX")
@@ -115,6 +116,7 @@ func tile512(p func(string, ...any), rows, vectors int, multiply func(p func(str
 	p("ADDQ AX, DX")
 	seven := []string{"(%s)", "(%s)(BX*1)", "(%s)(BX*2)", "(%s)(R12*1)", "(%s)(BX*4)", "(%s)(R13*1)", "(%s)(R12*2)"}
 	step := func() {
+		p("PREFETCHT1 (R8)")
 		p("VMOVUPS (SI), Z0")
 		if vectors == 2 {
 			p("VMOVUPS (SI)(R10*1), Z1")
@@ -134,6 +136,7 @@ func tile512(p func(string, ...any), rows, vectors int, multiply func(p func(str
 			p("ADDQ CX, DX")
 		}
 		p("ADDQ DI, SI")
+		p("ADDQ $64, R8")
 	}
 	p("SUBQ $2, R11")
 	p("JLT rest")
@@ -147,6 +150,7 @@ func tile512(p func(string, ...any), rows, vectors int, multiply func(p func(str
 	p("JEQ write")
 	step()
 	p("write:")
+	p("MOVQ c+64(FP), R8")
 	p("VBROADCASTSS alpha+80(FP), Z0")
 	p("KMOVW mask+84(FP), K1")
 	p("MOVBLZX accumulate+88(FP), AX")
