@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/tenon-ml/tenon/autograd"
+	"github.com/tenon-ml/tenon/format/gguf"
 	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/nn"
 	"github.com/tenon-ml/tenon/nn/llama"
@@ -22,7 +24,9 @@ type MergeOptions struct {
 
 	// Requantize encodes the merged weights of linear layers, but the head's, in NF4 or
 	// FP4, which changes them by about as much as it did the base's. The zero value does
-	// not. Report, if there is one, is told what it did to each.
+	// not. With Q8_0, for a GGUF file, out gets a GGUF file too (MergedGGUF) in which the
+	// matrices that the adapter changes are in Q8_0 and all else is as it was. Report, if
+	// there is one, is told what encoding did to each.
 	Requantize tensor.QuantOptions
 	Report     func(QuantError)
 }
@@ -59,16 +63,23 @@ func merge(ctx context.Context, dev *tensor.CPU, path, adapter, out string, o Me
 		m.names[p.T] = name
 		largest = max(largest, p.T.Elems())
 	}
-	if err := m.Savable(); err != nil {
-		return err
+	if o.Requantize.DType != tensor.Q8_0 {
+		if err := m.Savable(); err != nil {
+			return err
+		}
+	} else if _, ok := f.tensors.(*ggufSource); !ok {
+		return fmt.Errorf("%s: is no GGUF file: merged weights can be written as Q8_0 into one alone", path)
 	}
-	tied := lm.Tied()
+	tied, blocks := lm.Tied(), len(lm.Block)
 	if m.adapter, err = lora.Load(lm, "adapter", adapter, dev); err != nil {
 		return err
 	}
 	defer m.adapter.Remove()
 	if err := m.adapter.Mergeable(); err != nil {
 		return fmt.Errorf("%s: %w", adapter, err)
+	}
+	if len(lm.Block) != blocks && o.Requantize.DType == tensor.Q8_0 {
+		return fmt.Errorf("%s: replicates layers, which a GGUF file of the base's cannot hold", adapter)
 	}
 	return tensor.Try(func() error {
 		m.work = tensor.New(dev, tensor.F32, largest)
@@ -77,6 +88,9 @@ func merge(ctx context.Context, dev *tensor.CPU, path, adapter, out string, o Me
 			if tied, err = m.stayTied(); err != nil {
 				return err
 			}
+		}
+		if o.Requantize.DType == tensor.Q8_0 {
+			return m.saveGGUF(filepath.Join(out, MergedGGUF), f, tied, o)
 		}
 		return m.save(out, o.form(f), tied, m.contents, warn)
 	})
@@ -122,6 +136,57 @@ func (m *merger) contents(p *autograd.Value) (*tensor.Tensor, error) {
 		who = m.Path
 	}
 	return nil, fmt.Errorf("%s: tensor %q, merged, is not finite", who, name)
+}
+
+// MergedGGUF is the name of the file that Merge writes with Requantize in Q8_0.
+const MergedGGUF = "model.Q8_0.gguf"
+
+// saveGGUF writes the base's GGUF file with what the adapter changes.
+func (m *merger) saveGGUF(path string, f *source, tied bool, o MergeOptions) error {
+	src := f.tensors.(*ggufSource)
+	if f.config.TieWordEmbeddings && !tied {
+		return fmt.Errorf("%s: changes one of the embedding and the head that are tied to each other, which a GGUF file of the base's cannot hold", m.from)
+	}
+	types := map[string]tensor.DType{}
+	params := map[string]*autograd.Value{} // by the name in the file
+	names := map[string]string{}
+	for name, p := range nn.Params(m.LM) {
+		if !m.adapter.Changes(p) || tied && name == "lm_head.weight" {
+			continue
+		}
+		at := src.stored[name]
+		params[at], names[at], types[at] = p, name, tensor.F32
+		if len(p.Shape()) == 2 {
+			types[at] = tensor.Q8_0
+		}
+	}
+	return src.f.Rewrite(path, tensor.Q8_0, types, func(at string) ([]byte, error) {
+		name := names[at]
+		w, err := m.contents(params[at])
+		if err != nil {
+			return nil, err
+		}
+		b := w.Bytes()
+		if types[at] == tensor.Q8_0 {
+			q, err := tensor.Quantize(m.Device, w.F32(), w.Shape(), o.Requantize)
+			if err != nil {
+				return nil, fmt.Errorf("%s: tensor %q: %w", m.Path, name, err)
+			}
+			defer q.Release()
+			if o.Report != nil {
+				o.Report(quantError(name, w.F32(), q))
+			}
+			b = q.Bytes()
+		}
+		ordered := make([]byte, len(b))
+		if heads, permuted := src.heads[name]; permuted {
+			rows := w.Dim(0)
+			gguf.PermuteRows(ordered, b, rows, len(b)/rows, heads)
+		} else {
+			copy(ordered, b)
+		}
+		return ordered, nil
+	})
 }
 
 // stayTied reports whether the head of a model with tied weights is still its

@@ -1,6 +1,7 @@
 package tenon_test
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"math"
@@ -179,6 +180,82 @@ func TestMergeRequantized(t *testing.T) {
 	}
 	if linear != 14 || len(reports) != linear {
 		t.Errorf("%d weights in 4 bits, %d reported, want 14", linear, len(reports))
+	}
+}
+
+// TestMergeGGUF writes what a GGUF file and an adapter are together as a GGUF file: what
+// the adapter changes is in Q8_0 (vectors in F32), all else has the bytes that it had.
+func TestMergeGGUF(t *testing.T) {
+	for _, path := range []string{"testdata/llama/gguf/head-dim.Q8_0.gguf", "testdata/families/gguf/qwen2.Q8_0.gguf", "testdata/llama/gguf/chat.Q4_1.gguf"} {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			m, err := tenon.Load(path, tenon.Options{Threads: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			a, err := lora.New(m.LM, "x", lora.Config{Rank: 2, Alpha: 8, Init: "random", Bias: "lora_only", Targets: lora.Names{List: []string{"q_proj", "k_proj", "up_proj"}}, Save: []string{"model.norm"}}, 7, m.Device)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Remove()
+			for name, p := range a.Params() {
+				if strings.HasSuffix(name, "bias") || strings.Contains(name, "norm") {
+					p.T.F32()[1] += 0.5
+				}
+			}
+			adapter, out := t.TempDir(), t.TempDir()
+			if err := a.Save(adapter); err != nil {
+				t.Fatal(err)
+			}
+			before := map[string][]byte{}
+			for name, p := range nn.Params(m.LM) {
+				before[name] = p.T.Raw()
+			}
+			if err := a.Merge(); err != nil {
+				t.Fatal(err)
+			}
+			reports := 0
+			err = tenon.Merge(t.Context(), path, adapter, out, tenon.MergeOptions{Requantize: tensor.QuantOptions{DType: tensor.Q8_0}, Report: func(tenon.QuantError) { reports++ }}, t.Logf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := tenon.Load(filepath.Join(out, tenon.MergedGGUF), tenon.Options{Threads: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer n.Close()
+			merged := map[string]*autograd.Value{}
+			for name, p := range nn.Params(m.LM) {
+				merged[name] = p
+			}
+			changed := 0
+			for name, p := range nn.Params(n.LM) {
+				w := merged[name]
+				switch {
+				case !a.Changes(w):
+					if !bytes.Equal(p.T.Raw(), before[name]) {
+						t.Errorf("%s is not as it was", name)
+					}
+				case len(p.Shape()) == 1:
+					if !slices.Equal(p.T.F32s(), w.T.F32s()) {
+						t.Errorf("%s is not as merged", name)
+					}
+				default:
+					changed++
+					q, err := tensor.Quantize(n.Device, w.T.F32s(), p.Shape(), tensor.QuantOptions{DType: tensor.Q8_0})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if p.T.DType() != tensor.Q8_0 || !bytes.Equal(p.T.Raw(), q.Raw()) {
+						t.Errorf("%s is not what Quantize makes of the merged weight", name)
+					}
+					q.Release()
+				}
+			}
+			if changed == 0 || changed != reports {
+				t.Errorf("%d matrices changed, %d reported", changed, reports)
+			}
+		})
 	}
 }
 

@@ -390,6 +390,74 @@ func TestDecodeErrors(t *testing.T) {
 	}
 }
 
+// TestRewrite writes files again: as they are, and with a tensor in another type.
+func TestRewrite(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join(goldens, "*.gguf"))
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no files", err)
+	}
+	for _, path := range paths {
+		f := open(t, path)
+		var first Tensor
+		for _, tt := range f.Tensors() {
+			if tt.DType.CanDecode() && len(tt.Shape) > 0 && tt.Shape[len(tt.Shape)-1]%32 == 0 {
+				first = tt
+				break
+			}
+		}
+		for _, types := range []map[string]tensor.DType{nil, {first.Name: tensor.Q8_0}} {
+			if types != nil && first.Name == "" {
+				continue
+			}
+			out := filepath.Join(t.TempDir(), "out.gguf")
+			want := bytes.Repeat([]byte{1, 2}, tensor.Q8_0.Bytes(elements(first))/2)
+			err := f.Rewrite(out, tensor.Q8_0, types, func(string) ([]byte, error) { return want, nil })
+			if err != nil {
+				t.Fatal(path, err)
+			}
+			g := open(t, out)
+			if !slices.Equal(g.Keys(), f.Keys()) {
+				t.Errorf("%s: other keys", path)
+			}
+			for _, k := range f.Keys() {
+				v, _ := f.Value(k)
+				w, _ := g.Value(k)
+				if k == "general.file_type" {
+					v = uint32(7)
+				}
+				if !reflect.DeepEqual(v, w) {
+					t.Errorf("%s: key %s is %v, want %v", path, k, w, v)
+				}
+			}
+			for i, tt := range g.Tensors() {
+				was := f.Tensors()[i]
+				data := f.Bytes(was.Name)
+				if types != nil && was.Name == first.Name {
+					was.DType, was.Type, was.Bytes, data = tensor.Q8_0, "Q8_0", len(want), want
+				}
+				was.start, tt.start = 0, 0
+				if !reflect.DeepEqual(tt, was) || !bytes.Equal(g.Bytes(tt.Name), data) {
+					t.Errorf("%s: %+v, want %+v", path, tt, was)
+				}
+			}
+			if err := f.Rewrite(out, tensor.Q8_0, nil, nil); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("over a file: %v", err)
+			}
+		}
+		// What fails leaves nothing.
+		out := filepath.Join(t.TempDir(), "out.gguf")
+		if first.Name == "" {
+			continue
+		}
+		if err := f.Rewrite(out, tensor.Q8_0, map[string]tensor.DType{first.Name: tensor.Q8_0}, func(string) ([]byte, error) { return nil, nil }); err == nil || !strings.Contains(err.Error(), "want") {
+			t.Errorf("%s: too few bytes: %v", path, err)
+		}
+		if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: half a file is left: %v", path, err)
+		}
+	}
+}
+
 func TestUnpermuteRows(t *testing.T) {
 	f := open(t, filepath.Join(goldens, "llama.gguf"))
 	heads, err := f.Uint("llama.attention.head_count")
@@ -414,6 +482,11 @@ func TestUnpermuteRows(t *testing.T) {
 		UnpermuteRows(got, f.Bytes(name), tt.Shape[0], tt.Bytes/tt.Shape[0], h)
 		if !bytes.Equal(got, w) {
 			t.Errorf("%s: rows are not in Hugging Face's order", name)
+		}
+		back := make([]byte, len(w))
+		PermuteRows(back, got, tt.Shape[0], tt.Bytes/tt.Shape[0], h)
+		if !bytes.Equal(back, f.Bytes(name)) {
+			t.Errorf("%s: rows are not in llama.cpp's order again", name)
 		}
 		if bytes.Equal(f.Bytes(name), w) {
 			t.Errorf("%s: golden is not permuted", name)

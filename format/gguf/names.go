@@ -74,6 +74,19 @@ func HFName(name string) (hf string, ok bool) {
 	return fmt.Sprintf("model.layers.%d.%s.%s", layer, part, parts[3]), true
 }
 
+// PermuteRows is the inverse of UnpermuteRows.
+func PermuteRows(dst, src []byte, rows, rowBytes, heads int) {
+	if heads <= 0 || rows%(2*heads) != 0 || len(src) != rows*rowBytes || len(dst) != len(src) {
+		panic(fmt.Sprintf("gguf: PermuteRows of %d rows of %d bytes in %d heads, from %d to %d bytes", rows, rowBytes, heads, len(src), len(dst)))
+	}
+	half := rows / heads / 2
+	for from := range rows {
+		h, i, j := from/(2*half), from/half%2, from%half
+		to := 2*(h*half+j) + i
+		copy(dst[to*rowBytes:(to+1)*rowBytes], src[from*rowBytes:])
+	}
+}
+
 // UnpermuteRows undoes llama.cpp's permutation of the rows of attn_q and
 // attn_k (weights and biases), which pairs the dimensions that RoPE rotates
 // together, where the architecture has it ([Permuted]). With D = rows/heads,

@@ -90,6 +90,10 @@ type content struct {
 	keys    []string // in the file's order
 	values  map[string]any
 	tensors []Tensor // in the file's order
+
+	alignment int
+	fileType  int // where the value of general.file_type is, 0 if there is none
+	described int // where the descriptions of the tensors begin
 }
 
 // parse validates all of a file but the tensors' values. path is for the errors.
@@ -157,6 +161,9 @@ func (c *cursor) parse() (*content, error) {
 		if err != nil {
 			return nil, fmt.Errorf("metadata %q: type: %w", key, err)
 		}
+		if key == "general.file_type" && kind == typeUint32 {
+			f.fileType = c.off
+		}
 		v, err := c.value(kind)
 		if err != nil {
 			return nil, fmt.Errorf("metadata %q: %w", key, err)
@@ -164,13 +171,13 @@ func (c *cursor) parse() (*content, error) {
 		f.keys = append(f.keys, key)
 		f.values[key] = v
 	}
-	alignment := 32
+	f.alignment, f.described = 32, c.off
 	if v, ok := f.values["general.alignment"]; ok {
 		a, ok := v.(uint32)
 		if !ok || bits.OnesCount32(a) != 1 || uint64(a) > math.MaxInt {
 			return nil, fmt.Errorf("metadata %q: %.100q (%T), want a power of two (uint32)", "general.alignment", fmt.Sprint(v), v)
 		}
-		alignment = int(a)
+		f.alignment = int(a)
 	}
 
 	seen := map[string]bool{}
@@ -188,7 +195,7 @@ func (c *cursor) parse() (*content, error) {
 		seen[t.Name] = true
 		f.tensors = append(f.tensors, t)
 	}
-	return f, place(f.tensors, c.off, alignment, len(c.file))
+	return f, place(f.tensors, c.off, f.alignment, len(c.file))
 }
 
 // place turns the tensors' starts, which count from the data part, into
@@ -196,7 +203,7 @@ func (c *cursor) parse() (*content, error) {
 // apart from each other. The data part begins at the first multiple of
 // alignment from off on.
 func place(tensors []Tensor, off, alignment, size int) error {
-	base := off + (alignment-off%alignment)%alignment
+	base := off + padding(off, alignment)
 	order := make([]*Tensor, len(tensors))
 	for i := range tensors {
 		t := &tensors[i]

@@ -160,13 +160,14 @@ func TestMergeRequantize(t *testing.T) {
 	}
 	held := tree(t, dir)
 	for _, more := range [][]string{
-		{"--requantize", "q4"}, {"--requantize", "q8_0"}, {"--requantize", ""}, {"--requantize", "nf4", "--block", "48"},
+		{"--requantize", "q4"}, {"--requantize", "q8_0", "--dtype", "bf16"}, {"--requantize", ""}, {"--requantize", "nf4", "--block", "48"},
 		{"--eval", data}, {"--json"}, {"--double-quant"}, {"--dtype", "f64"},
 	} {
 		if r := tenonCmd(t, append(args, more...)...); r.code != exitUsage {
 			t.Errorf("%v: %+v", more, r)
 		}
 	}
+	tenonCmd(t, append(args, "--requantize", "q8_0")...).failed(t, base, "is no GGUF file")
 	wantTree(t, dir, held)
 }
 

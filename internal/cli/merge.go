@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -28,9 +29,10 @@ that the model need not fit the memory. A base in few bits (4-bit, GGUF) is deco
 the sum is written in --dtype. The folder --out is replaced as a whole when the
 checkpoint is complete.
 
---requantize encodes the sum again, for bitsandbytes, and prints what that did to
-each weight, and with --eval to the loss on a text. Tensors that are not quantised
-keep their type then, unless --dtype is given. The error is about as large as the
+--requantize encodes the sum again and prints what that did to each weight, and with
+--eval to the loss on a text: in nf4 or fp4 for bitsandbytes, where other tensors
+keep their type unless --dtype is given, or in q8_0, for a GGUF file, into a GGUF
+file (OUT/model.Q8_0.gguf) in which what the adapter does not change is as it was. The error is about as large as the
 one that quantising the base made, and may be larger than what was trained: keep
 the adapter beside its base where that matters.`,
 		Example: `  tenon merge --model model --adapter my-adapter --out merged --dtype bf16
@@ -47,11 +49,13 @@ the adapter beside its base where that matters.`,
 			given := cmd.Flags().Changed
 			if given("requantize") {
 				var err error
-				if o.Requantize, err = q.options("requantize", "nf4", "fp4"); err != nil {
+				if o.Requantize, err = q.options("requantize", "nf4", "fp4", "q8_0"); err != nil {
 					return err
 				}
 				if !given("dtype") {
 					o.DType = ""
+				} else if o.Requantize.DType == tensor.Q8_0 {
+					return usagef("--dtype has no meaning with --requantize q8_0")
 				}
 			} else {
 				for _, f := range []string{"double-quant", "block", "eval", "json"} {
@@ -76,7 +80,11 @@ the adapter beside its base where that matters.`,
 				return err
 			}
 			if eval != "" {
-				if all.After, err = lossOf(cmd.Context(), e, modelFlags{model: dir.dir(), threads: m.threads}, eval); err != nil {
+				merged := dir.dir()
+				if o.Requantize.DType == tensor.Q8_0 {
+					merged = filepath.Join(merged, tenon.MergedGGUF)
+				}
+				if all.After, err = lossOf(cmd.Context(), e, modelFlags{model: merged, threads: m.threads}, eval); err != nil {
 					return err
 				}
 			}
@@ -91,7 +99,7 @@ the adapter beside its base where that matters.`,
 	m.addAdapter(f)
 	f.StringVar(&out, "out", "", "folder to write (required)")
 	f.StringVar(&dtype, "dtype", "f32", "type of the weights: f32, bf16 or f16")
-	q.add(f, "requantize", "write the weights of linear layers in 4 bits: nf4 or fp4")
+	q.add(f, "requantize", "write the weights of linear layers in few bits: nf4, fp4, or q8_0 for a GGUF file")
 	f.StringVar(&eval, "eval", "", "JSONL file to measure the loss on, before and after --requantize")
 	f.BoolVar(&asJSON, "json", false, "with --requantize: print one JSON object at the end")
 	return cmd
@@ -99,7 +107,7 @@ the adapter beside its base where that matters.`,
 
 // lossOf measures a model's loss on a data file.
 func lossOf(ctx context.Context, e *env, m modelFlags, data string) (_ *train.Result, err error) {
-	model, err := m.open(e)
+	model, err := m.load(e, tenon.Options{Threads: m.threads})
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,12 @@ func (m *modelFlags) open(e *env) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
-	base, err := tenon.Load(m.model, tenon.Options{Threads: m.threads, F32: m.weights == weightsF32, Quantize: quant})
+	return m.load(e, tenon.Options{Threads: m.threads, F32: m.weights == weightsF32, Quantize: quant})
+}
+
+// load loads the model, as the options say, and the adapter.
+func (m *modelFlags) load(e *env, o tenon.Options) (*model, error) {
+	base, err := tenon.Load(m.model, o)
 	if err != nil {
 		return nil, err
 	}
