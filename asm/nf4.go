@@ -37,9 +37,17 @@ func DecodeNF4(dst []float32, src []byte, absmax []float32, block int, c *Codebo
 }
 
 // StreamNF4 is DecodeNF4 for results that are too many for the caches: they are
-// written past them, if dst begins at a multiple of 64 bytes.
+// written past them, if dst begins at a multiple of 64 bytes. Other threads see them
+// after StreamFence.
 func StreamNF4(dst []float32, src []byte, absmax []float32, block int, c *Codebook) {
 	decodeNF4(dst, src, absmax, block, c, len(dst) > 0 && uintptr(unsafe.Pointer(&dst[0]))%64 == 0)
+}
+
+// StreamFence waits until other threads see what StreamNF4 wrote.
+func StreamFence() {
+	if useVec {
+		storeFence()
+	}
 }
 
 func decodeNF4(dst []float32, src []byte, absmax []float32, block int, c *Codebook, stream bool) {

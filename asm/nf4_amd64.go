@@ -13,3 +13,8 @@ func decodeNF4Stream(dst *float32, src *byte, absmax *float32, units, per int, c
 
 //go:noescape
 func decodeNF4StreamAVX512(dst *float32, src *byte, absmax *float32, units, per int, c *Codebook)
+
+// storeFence waits for the stores that go past the caches.
+//
+//go:noescape
+func storeFence()

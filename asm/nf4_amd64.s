@@ -123,7 +123,6 @@ unit:
 	JNE unit
 	TESTQ BX, BX
 	JNE block
-	SFENCE
 	VZEROUPPER
 	RET
 
@@ -212,6 +211,10 @@ unit:
 	JNE unit
 	TESTQ BX, BX
 	JNE block
-	SFENCE
 	VZEROUPPER
+	RET
+
+// func storeFence
+TEXT ·storeFence(SB), NOSPLIT, $0-0
+	SFENCE
 	RET

@@ -51,6 +51,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"DecodeQ6_K", "sixBitsVec", "", "sixBitsVec"},
 	{"DecodeNF4", "decodeNF4Vec", "decodeNF4AVX512", "decodeNF4Vec"},
 	{"StreamNF4", "decodeNF4Vec decodeNF4Stream", "decodeNF4StreamAVX512", "decodeNF4Vec"},
+	{"StreamFence", "storeFence", "", "- stores are in order"},
 	{"RowDotsBF16", "dotsBF16 fold", "dotsBF16_512", "dotsBF16 fold"},
 	{"RowDotsF16", "dotsF16 fold", "dotsF16_512", "dotsF16 fold"},
 	{"RowDotsQ8_0", "dotsQ8_0 fold", "dotsQ8_0_512", "dotsQ8_0 fold"},

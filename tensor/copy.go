@@ -24,9 +24,11 @@ func (c *CPU) copyStrided(dst *Tensor, ds []int, src *Tensor, ss []int, shape Sh
 		if !src.dt.Quantized() {
 			block, _ = src.dt.Block()
 		}
-		c.ranges(len(d)/block, max(chunk/block, 1), func(lo, hi int) {
-			src.decode(d[lo*block:hi*block], lo*block, len(d) >= streamLen)
-		})
+		size, stream := chunk, len(d) >= streamLen
+		if stream {
+			size = streamLen / 8
+		}
+		c.ranges(len(d)/block, max(size/block, 1), func(lo, hi int) { src.decode(d[lo*block:hi*block], lo*block, stream) })
 	default:
 		Bad("strided copy from "+src.dt.String()+" to "+dst.dt.String(), "F32 and F64, or a whole tensor to F32", dst, src)
 	}

@@ -161,6 +161,7 @@ func (q *Quant) decode(dst []float32, codes []byte, at int, stream bool) {
 	decode := asm.DecodeNF4
 	if stream {
 		decode = asm.StreamNF4
+		defer asm.StreamFence()
 	}
 	var buf [64]float32
 	if at%2 != 0 && len(dst) > 0 {

@@ -130,7 +130,7 @@ func TestQuantMatMul(t *testing.T) {
 		dev := NewCPU(threads)
 		defer dev.Close()
 		for _, o := range []QuantOptions{{DType: NF4, Block: 64, Double: true}, {DType: FP4, Block: 128}, {DType: NF4, Block: 4096}} {
-			for _, s := range [][3]int{{1, 64, 96}, {1, 70, 479}, {3, 33, 576}, {8, 129, 65}, {20, 100, 801}, {130, 2100, 100}} {
+			for _, s := range [][3]int{{1, 64, 96}, {1, 70, 479}, {3, 33, 576}, {8, 129, 65}, {20, 100, 801}, {130, 2100, 100}, {1, 12, 11008}, {2, 9, 5000}, {1, 4104, 64}} {
 				m, n, k := s[0], s[1], s[2]
 				w := quantized(t, dev, 3, o, n, k)
 				d := FromF32(dev, w.F32s(), n, k)
@@ -147,6 +147,35 @@ func TestQuantMatMul(t *testing.T) {
 					v.Release()
 				}
 			}
+		}
+	}
+}
+
+// Products decode into what a worker has of its own, at most 1 MB, and into panels of a
+// bounded size: never a whole matrix.
+func TestQuantScratch(t *testing.T) {
+	dev := NewCPU(2)
+	defer dev.Close()
+	for _, s := range [][3]int{{64, 4096, 1024}, {64, 1024, 4096}, {8, 64, 11008}, {1, 3000, 4096}} {
+		m, n, k := s[0], s[1], s[2]
+		w := quantized(t, dev, 3, QuantOptions{DType: NF4, Block: 64, Double: true}, n, k)
+		x, dy := FromF32(dev, normal(4, m*k), m, k), FromF32(dev, normal(5, m*n), m, n)
+		for _, z := range []*Tensor{x.MatMulT(w), dy.MatMul(w), x, dy} {
+			z.Release()
+		}
+	}
+	calls := dev.workers.gemms.free
+	if len(calls) == 0 {
+		t.Fatal("no product has left its scratch")
+	}
+	for _, g := range calls {
+		for worker := range g.local {
+			if n := 4 * (cap(g.local[worker]) + cap(g.edge[worker])); n > 1<<20 {
+				t.Errorf("worker %d has %d bytes of scratch", worker, n)
+			}
+		}
+		if n := cap(g.panels); n > packFloats*5/4 {
+			t.Errorf("panels of %d floats", n)
 		}
 	}
 }

@@ -1,7 +1,5 @@
 package main
 
-import "strings"
-
 // nf4s decode 4-bit codes: two a byte, the high nibble first.
 func nf4s(arm bool) string {
 	var l listing
@@ -13,6 +11,10 @@ func nf4s(arm bool) string {
 	l.text("decodeNF4Stream", 48, func(p func(string, ...any)) { nf4AMD64(p, "VMOVNTPS") })
 	l.text("decodeNF4AVX512", 48, func(p func(string, ...any)) { nf4AVX512(p, "VMOVUPS") })
 	l.text("decodeNF4StreamAVX512", 48, func(p func(string, ...any)) { nf4AVX512(p, "VMOVNTPS") })
+	l.text("storeFence", 0, func(p func(string, ...any)) {
+		p("SFENCE")
+		p("RET")
+	})
 	return l.String()
 }
 
@@ -27,8 +29,7 @@ func decodeNF4Vec(dst *float32, src *byte, absmax *float32, units, per int, c *C
 
 const nf4Stubs = "func decodeNF4Vec(*float32, *byte, *float32, int, int, *Codebook) { panic(useVec) }\n"
 
-// nf4ArgsAMD64 loads the arguments and writes the loop over the scales, which calls
-// for the body with the scale in register 10.
+// nf4LoopAMD64 writes the loop over the scales, with body for a unit.
 func nf4LoopAMD64(p printer, scale string, body func()) {
 	p("block:")
 	p("VBROADCASTSS (DX), %s", scale)
@@ -92,9 +93,6 @@ func nf4AMD64(p printer, store string) {
 		p("ADDQ $16, SI")
 		p("ADDQ $128, DI")
 	})
-	if strings.Contains(store, "NT") {
-		p("SFENCE")
-	}
 	p("VZEROUPPER")
 	p("RET")
 }
@@ -121,9 +119,6 @@ func nf4AVX512(p printer, store string) {
 		p("ADDQ $16, SI")
 		p("ADDQ $128, DI")
 	})
-	if strings.Contains(store, "NT") {
-		p("SFENCE")
-	}
 	p("VZEROUPPER")
 	p("RET")
 }
