@@ -2,6 +2,7 @@ package tenon_test
 
 import (
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/curve"
 	"github.com/tenon-ml/tenon/nn"
 	"github.com/tenon-ml/tenon/tensor"
+	"github.com/tenon-ml/tenon/train"
 )
 
 // logitsOf computes the logits of rows of tokens.
@@ -180,5 +182,52 @@ func TestQuantize(t *testing.T) {
 		}
 		decoded.Close()
 		again.Close()
+	}
+}
+
+// What SmolLM2 makes of a text in 4 bits, against the file's own weights (Q4_1).
+func TestSmolLM2Quantized(t *testing.T) {
+	if testing.Short() {
+		t.Skip("loads SmolLM2 three times")
+	}
+	const text = `The city of Königsberg in Prussia was set on both sides of the Pregel River, and included two large islands
+which were connected to each other, and to the two mainland portions of the city, by seven bridges. The problem was to
+devise a walk through the city that would cross each of those bridges once and only once. Euler proved that the problem
+has no solution. The difficulty he faced was the development of a suitable technique of analysis, and of subsequent
+tests that established this assertion with mathematical rigor. First, Euler pointed out that the choice of route inside
+each land mass is irrelevant and that the only important feature of a route is the sequence of bridges crossed.`
+	loss := func(o tensor.QuantOptions) (loss float64) {
+		if _, err := os.Stat(smollm2); err != nil {
+			t.Skip("no SmolLM2: testdata/fetch-smollm2.sh fetches it")
+		}
+		m, err := tenon.Load(smollm2, tenon.Options{Quantize: o})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		tok, err := m.Tokenizer()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids := tok.Encode(text, false)
+		r, err := train.Evaluate(t.Context(), m.LM, m.Device, []train.Example{{IDs: ids, Labels: ids}}, 1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Loss
+	}
+	base := loss(tensor.QuantOptions{})
+	for _, c := range []struct {
+		o    tensor.QuantOptions
+		most float64 // above the base's loss
+	}{
+		{tensor.QuantOptions{DType: tensor.Q8_0}, 0.01},
+		{tensor.QuantOptions{DType: tensor.NF4, Block: 64, Double: true}, 0.25},
+	} {
+		got := loss(c.o)
+		t.Logf("%+v: loss %.4f, the file's %.4f", c.o, got, base)
+		if d := got - base; !(d < c.most && d > -0.1) {
+			t.Errorf("%+v: loss %.4f, want at most %.2f above %.4f", c.o, got, c.most, base)
+		}
 	}
 }

@@ -110,7 +110,8 @@ the root of the mean square of the error, relative to the weight's, and the
 largest error. The folder --out is replaced as a whole when it is complete.
 
 --search-absmax chooses the scale of each block by its squared error, not by its
-largest element: a smaller error in a form that everybody reads.`,
+largest element: a smaller error in a form that everybody reads. Measure whether
+it is the better model: clipped weights may cost more than the error says.`,
 		Example: `  tenon quantize --model model --to nf4 --double-quant --out model-nf4`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
