@@ -65,6 +65,11 @@ type dotsArgs struct {
 	absmax            *float32
 	unit, skip, shift int
 	table             *[16]float32
+
+	// One vector by rows side by side, if apart is not 0: four groups of so many rows,
+	// apart bytes from each other, their slots accApart bytes.
+	apart, accApart int
+	unitsApart      [3]int // NF4: units from the first group to the others
 }
 
 // storedRows is a matrix of which rows are multiplied.
@@ -83,7 +88,7 @@ type storedRows struct {
 const (
 	dotsLen   = 2048    // slots of the rows that are multiplied at a time
 	dotsPiece = 4 << 10 // elements of all vectors that a piece of the rows meets: 16 KiB
-	dotsChunk = 1 << 16 // elements of a call of a kernel: far below 50 µs
+	dotsChunk = 1 << 17 // elements of a call of a kernel: far below 50 µs
 )
 
 // dots computes dst[j*ldd+i] for rows i of w and vectors j.
@@ -92,11 +97,6 @@ func (w *storedRows) dots(dst []float32, ldd, rows int, x []float32, ldx, m, k i
 		return
 	}
 	_, _ = dst[(m-1)*ldd+rows-1], x[:(m-1)*ldx+k]
-	if m == 1 {
-		var acc [dotsLen / 4]float32
-		w.groups(acc[:], dst, ldd, rows, x, ldx, m, k)
-		return
-	}
 	var acc [dotsLen]float32
 	w.groups(acc[:], dst, ldd, rows, x, ldx, m, k)
 }
@@ -114,7 +114,9 @@ func (w *storedRows) groups(acc, dst []float32, ldd, rows int, x []float32, ldx,
 	group := max(1, min(len(acc)/(m*slots), dotsChunk/max(k, 1)))
 	for i := 0; i < rows; i += group {
 		n := min(group, rows-i)
-		clear(acc[:n*m*slots])
+		if i > 0 {
+			clear(acc[:n*m*slots])
+		}
 		for l := 0; l < k; l += piece {
 			kk := min(piece, k-l)
 			if !fused {
@@ -156,6 +158,22 @@ func (w *storedRows) fusedDots(acc []float32, i, n int, x []float32, ldx, m, k, 
 		}
 		_ = w.absmax[(a.unit+n*(units+a.skip)-a.skip-1)>>a.shift]
 		a.absmax, a.table = &w.absmax[0], w.table
+	}
+	if rows := n / 4; use512 && m == 1 && rows > 0 { // streams that memory serves at the same time
+		done := 4 * rows
+		a.rows, a.apart, a.accApart = rows, rows*a.stride, rows*slots*4
+		for s := range a.unitsApart {
+			a.unitsApart[s] = (s + 1) * rows * k / unit
+		}
+		a.m, a.acc, a.x = 1, &acc[:done*slots][0], &x[l]
+		dotsUnits(f, &a)
+		if done == n {
+			return
+		}
+		acc, n = acc[done*slots:], n-done
+		a.rows, a.apart = n, 0
+		a.w = (*byte)(unsafe.Add(unsafe.Pointer(a.w), done*a.stride))
+		a.unit += done * k / unit
 	}
 	for j := 0; j < m; j += a.m {
 		a.m = dotsVectors(f, m-j)

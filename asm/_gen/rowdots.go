@@ -27,6 +27,11 @@ const (
 	argSkip
 	argShift
 	argTable
+	argApart    // bytes between the four rows that are multiplied side by side
+	argAccApart // and between their slots
+	argUnits1   // NF4: units between the first and the second row, the third, the fourth
+	argUnits2
+	argUnits3
 )
 
 // A dotFormat is a type of stored rows. Its functions unpack the unit at SI (R3 on
@@ -37,10 +42,10 @@ type dotFormat struct {
 	bytes, unit int // of a unit, and its elements
 	frame       int // of the stack
 	vectors     []int
-	setup       func(p printer) // sets constants
-	row         func(p printer) // at the end of a row
-	unpack      func(p printer, use func(at int, regs ...int))
-	prefetch    int // bytes ahead
+	setup       func(p printer)                                       // sets constants
+	next, row   func(p printer)                                       // at the end of a unit, of a row
+	unpack      func(p printer, s int, use func(at int, regs ...int)) // of row s of several side by side
+	prefetch    int                                                   // bytes ahead
 }
 
 // dotConstants are in memory, by offset.
@@ -110,6 +115,16 @@ func scaleOf(p printer, wide bool, offset, r int) {
 	p("VCVTPH2PS X%d, Y%d", r, r)
 }
 
+// tinyScale puts 2^-112 times the F16 at offset of the unit on the stack: its bits
+// moved to where F32 has them. Multiplied by 2^112, which a table may hold already, it
+// is exact.
+func tinyScale(p printer, offset, at int) {
+	p("MOVWLSX %d(SI), AX", offset)
+	p("SHLL $13, AX")
+	p("ANDL $0x8fffe000, AX")
+	p("MOVL AX, %d(SP)", at)
+}
+
 // The formats in AVX2: Y0…Y11 are free (of F32 Y0…Y3), Y12…Y15 hold the slots.
 func dotsAVX2() []dotFormat {
 	one := []int{1}
@@ -135,14 +150,14 @@ func dotsAVX2() []dotFormat {
 	}
 	return []dotFormat{
 		{name: "F32", bytes: 128, unit: 32, vectors: []int{1, 2, 3}, prefetch: 4096,
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				for i := range 4 {
 					p("VMOVUPS %d(SI), Y%d", 32*i, i)
 				}
 				use(0, 0, 1, 2, 3)
 			}},
 		{name: "BF16", bytes: 64, unit: 32, vectors: one, prefetch: 4096,
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				for i := range 4 {
 					p("VPMOVZXWD %d(SI), Y%d", 16*i, i)
 					p("VPSLLD $16, Y%d, Y%d", i, i)
@@ -150,14 +165,14 @@ func dotsAVX2() []dotFormat {
 				use(0, 0, 1, 2, 3)
 			}},
 		{name: "F16", bytes: 64, unit: 32, vectors: one, prefetch: 4096,
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				for i := range 4 {
 					p("VCVTPH2PS %d(SI), Y%d", 16*i, i)
 				}
 				use(0, 0, 1, 2, 3)
 			}},
 		{name: "Q8_0", bytes: 34, unit: 32, vectors: one, prefetch: 4096,
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				scaleOf(p, false, 0, 4)
 				for i := range 4 {
 					p("VPMOVSXBD %d(SI), Y%d", 2+8*i, i)
@@ -171,7 +186,7 @@ func dotsAVX2() []dotFormat {
 				fill(p, 15, "Y10")
 				fill(p, math.Float32bits(-8), "Y11")
 			},
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				scaleOf(p, false, 0, 4)
 				nibbles(p, 2)
 				p("VMULPS Y11, Y4, Y5")
@@ -182,7 +197,7 @@ func dotsAVX2() []dotFormat {
 			}},
 		{name: "Q4_1", bytes: 20, unit: 32, vectors: one, prefetch: 2048,
 			setup: func(p printer) { fill(p, 15, "Y10") },
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				scaleOf(p, false, 0, 4)
 				scaleOf(p, false, 2, 5)
 				nibbles(p, 4)
@@ -197,7 +212,7 @@ func dotsAVX2() []dotFormat {
 				constant(p, "VMOVDQU", kNL8, "Y11")
 				constant(p, "VMOVDQU", kLow4, "Y9")
 			},
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				p("VBROADCASTI128 2(SI), Y0")
 				p("VPSRLVQ Y9, Y0, Y0")
 				p("VPAND Y10, Y0, Y0")
@@ -207,7 +222,7 @@ func dotsAVX2() []dotFormat {
 				signed(p, "VMULPS Y4, Y%d, Y%d")
 				use(0, 0, 1, 2, 3)
 			}},
-		{name: "NF4", bytes: 16, unit: 32, vectors: one, prefetch: 2048, row: pairsRow,
+		{name: "NF4", bytes: 16, unit: 32, vectors: one, prefetch: 2048, next: pairsNext, row: pairsRow,
 			setup: func(p printer) {
 				// The four bytes of the table's values, in Y8…Y11.
 				p("MOVQ %d(R11), AX", argTable)
@@ -229,13 +244,12 @@ func dotsAVX2() []dotFormat {
 				pairsSetup(p)
 			},
 			// Y0…Y3 have even and odd elements: see SplitNF4.
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				p("SHRXQ R13, R14, AX")
 				p("VBROADCASTI128 (SI), Y0")
 				p("VPSRLVQ Y7, Y0, Y0")
 				p("VPAND Y6, Y0, Y0")
 				p("VBROADCASTSS (BX)(AX*4), Y5")
-				p("INCQ R14")
 				for i := range 4 {
 					p("VPSHUFB Y0, Y%d, Y%d", 8+i, 1+i)
 				}
@@ -254,7 +268,7 @@ func dotsAVX2() []dotFormat {
 			}},
 		{name: "Q4_K", bytes: 144, unit: 256, frame: 64, vectors: one, prefetch: 2048,
 			setup: func(p printer) { fill(p, 15, "Y10") },
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				scalesQ4_K(p)
 				for g := range 4 {
 					for i := range 4 {
@@ -282,7 +296,7 @@ func dotsAVX2() []dotFormat {
 				fill(p, 0x30303030, "Y9")
 				fill(p, 0x20202020, "Y8")
 			},
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				scaleOf(p, false, 208, 4)
 				for i := range 2 {
 					p("VPMOVSXBD %d(SI), Y0", 192+8*i)
@@ -336,6 +350,8 @@ func pairsSetup(p printer) {
 	p("MOVQ %d(R11), R13", argShift)
 }
 
+func pairsNext(p printer) { p("INCQ R14") }
+
 func pairsRow(p printer) { p("ADDQ %d(R11), R14", argSkip) }
 
 // scalesQ4_K writes the eight scales d·s of a unit of Q4_K to the stack, and behind
@@ -388,23 +404,27 @@ func dots512() []dotFormat {
 		p("VPERMPS Z2, Z1, Z1")
 	}
 	table := func(k int) func(printer) {
-		return func(p printer) { constant(p, "VMOVUPS", k, "Z15") }
+		return func(p printer) {
+			constant(p, "VMOVUPS", k, "Z15")
+			fill(p, math.Float32bits(0x1p112), "Z13")
+			p("VMULPS Z13, Z15, Z15")
+		}
 	}
-	scaled := func(p printer, use func(int, ...int)) {
-		scaleOf(p, true, 0, 2)
-		p("VMULPS Z15, Z2, Z2")
+	scaled := func(p printer, _ int, use func(int, ...int)) {
+		tinyScale(p, 0, 0)
+		p("VMULPS.BCST (SP), Z15, Z2")
 		lookup(p, 2)
 		use(0, 0, 1)
 	}
 	return []dotFormat{
 		{name: "F32", bytes: 128, unit: 32, vectors: all, prefetch: 4096,
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				p("VMOVUPS (SI), Z0")
 				p("VMOVUPS 64(SI), Z1")
 				use(0, 0, 1)
 			}},
 		{name: "BF16", bytes: 64, unit: 32, vectors: all, prefetch: 4096,
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				for i := range 2 {
 					p("VPMOVZXWD %d(SI), Z%d", 32*i, i)
 					p("VPSLLD $16, Z%d, Z%d", i, i)
@@ -412,13 +432,13 @@ func dots512() []dotFormat {
 				use(0, 0, 1)
 			}},
 		{name: "F16", bytes: 64, unit: 32, vectors: all, prefetch: 4096,
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				p("VCVTPH2PS (SI), Z0")
 				p("VCVTPH2PS 32(SI), Z1")
 				use(0, 0, 1)
 			}},
 		{name: "Q8_0", bytes: 34, unit: 32, vectors: all, prefetch: 4096,
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				scaleOf(p, true, 0, 2)
 				for i := range 2 {
 					p("VPMOVSXBD %d(SI), Z%d", 2+16*i, i)
@@ -427,32 +447,39 @@ func dots512() []dotFormat {
 				}
 				use(0, 0, 1)
 			}},
-		{name: "Q4_0", bytes: 18, unit: 32, vectors: all, prefetch: 2048, setup: table(kQ4_0), unpack: scaled},
-		{name: "IQ4_NL", bytes: 18, unit: 32, vectors: all, prefetch: 2048, setup: table(kIQ4_NL), unpack: scaled},
-		{name: "Q4_1", bytes: 20, unit: 32, vectors: all, prefetch: 2048, setup: table(kIota),
-			unpack: func(p printer, use func(int, ...int)) {
-				scaleOf(p, true, 0, 2)
-				scaleOf(p, true, 2, 3)
-				p("VFMADD213PS Z3, Z15, Z2")
+		{name: "Q4_0", bytes: 18, unit: 32, frame: 8, vectors: all, prefetch: 2048, setup: table(kQ4_0), unpack: scaled},
+		{name: "IQ4_NL", bytes: 18, unit: 32, frame: 8, vectors: all, prefetch: 2048, setup: table(kIQ4_NL), unpack: scaled},
+		{name: "Q4_1", bytes: 20, unit: 32, frame: 8, vectors: all, prefetch: 2048, setup: table(kIota),
+			unpack: func(p printer, _ int, use func(int, ...int)) {
+				tinyScale(p, 0, 0)
+				tinyScale(p, 2, 4)
+				p("VMULPS.BCST (SP), Z15, Z2") // exact
+				p("VFMADD231PS.BCST 4(SP), Z13, Z2")
 				lookup(p, 4)
 				use(0, 0, 1)
 			}},
-		{name: "NF4", bytes: 16, unit: 32, vectors: all, prefetch: 2048, row: pairsRow,
+		{name: "NF4", bytes: 16, unit: 32, vectors: all, prefetch: 2048, next: pairsNext, row: pairsRow,
 			setup: func(p printer) {
 				p("MOVQ %d(R11), AX", argTable)
 				p("VMOVUPS (AX), Z15")
 				pairsSetup(p)
 			},
 			// Even elements in Z1, odd ones in Z0: see SplitNF4.
-			unpack: func(p printer, use func(int, ...int)) {
-				p("SHRXQ R13, R14, AX")
+			unpack: func(p printer, s int, use func(int, ...int)) {
+				if s == 0 {
+					p("SHRXQ R13, R14, AX")
+				} else {
+					p("MOVQ %d(R11), AX", argUnits1+8*(s-1))
+					p("ADDQ R14, AX")
+					p("SHRXQ R13, AX, AX")
+				}
 				p("VMULPS.BCST (BX)(AX*4), Z15, Z2")
-				p("INCQ R14")
 				lookup(p, 0)
 				use(0, 1, 0)
 			}},
-		{name: "Q4_K", bytes: 144, unit: 256, frame: 64, vectors: all, prefetch: 2048, setup: table(kIota),
-			unpack: func(p printer, use func(int, ...int)) {
+		{name: "Q4_K", bytes: 144, unit: 256, frame: 64, vectors: all, prefetch: 2048,
+			setup: func(p printer) { constant(p, "VMOVUPS", kIota, "Z15") },
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				scalesQ4_K(p)
 				for g := range 4 {
 					for i := range 2 {
@@ -477,7 +504,7 @@ func dots512() []dotFormat {
 				constant(p, "VMOVDQU64", kHigh512, "Z12")
 				constant(p, "VMOVDQU64", kDown512, "Z11")
 			},
-			unpack: func(p printer, use func(int, ...int)) {
+			unpack: func(p printer, _ int, use func(int, ...int)) {
 				scaleOf(p, true, 208, 2)
 				p("VPMOVSXBD 192(SI), Z0")
 				p("VCVTDQ2PS Z0, Z0")
@@ -529,57 +556,101 @@ func dotsKernel(p printer, f dotFormat, wide bool) {
 	if f.setup != nil {
 		f.setup(p)
 	}
+	type shape struct{ rows, vectors int }
+	var shapes []shape
+	for _, m := range f.vectors {
+		shapes = append(shapes, shape{1, m})
+	}
+	if wide {
+		p("CMPQ %d(R11), $0", argApart)
+		p("JNE side")
+		shapes = append(shapes, shape{4, 1})
+	}
 	if len(f.vectors) > 1 {
 		p("MOVQ %d(R11), AX", argM)
 		for _, m := range f.vectors[1:] {
 			p("CMPQ AX, $%d", m)
-			p("JEQ row%d", m)
+			p("JEQ row1x%d", m)
 		}
 	}
-	for _, m := range f.vectors {
-		p("row%d:", m)
+	for _, s := range shapes {
+		label := fmt.Sprintf("%dx%d", s.rows, s.vectors)
+		if s.rows > 1 {
+			p("side:")
+			p("MOVQ %d(R11), R8", argApart)
+			p("LEAQ (R8)(R8*2), R9")
+		}
+		slotsIO := func(format string) {
+			p("MOVQ DI, AX")
+			for r := range s.rows {
+				for j := range s.vectors {
+					for i := range 32 / lanes {
+						at, v := fmt.Sprintf("%d(AX)", 128*j+4*lanes*i), fmt.Sprintf("%s%d", reg, slots(r+j, i))
+						if format == "load" {
+							p("VMOVUPS %s, %s", at, v)
+						} else {
+							p("VMOVUPS %s, %s", v, at)
+						}
+					}
+				}
+				if r+1 < s.rows {
+					p("ADDQ %d(R11), AX", argAccApart)
+				}
+			}
+		}
+		p("row%s:", label)
 		p("MOVQ R10, SI")
 		p("MOVQ %d(R11), DX", argX)
 		p("MOVQ %d(R11), CX", argUnits)
-		if m > 5 {
+		if s.vectors > 5 {
 			p("LEAQ (DX)(R8*4), R15")
 			p("ADDQ R8, R15")
 		}
-		for j := range m {
-			for i := range 32 / lanes {
-				p("VMOVUPS %d(DI), %s%d", 128*j+4*lanes*i, reg, slots(j, i))
+		slotsIO("load")
+		p("unit%s:", label)
+		shared := s.rows > 1 && f.unit == 32 // x is loaded once for all rows
+		if shared {
+			p("VMOVUPS (DX), Z10")
+			p("VMOVUPS 64(DX), Z11")
+		}
+		for r := range s.rows {
+			row := []string{"(SI)", "(SI)(R8*1)", "(SI)(R8*2)", "(SI)(R9*1)"}[r]
+			q := func(format string, args ...any) {
+				p("%s", strings.ReplaceAll(fmt.Sprintf(format, args...), "(SI)", row))
 			}
-		}
-		p("unit%d:", m)
-		for at := 0; at < f.bytes; at += 64 {
-			p("PREFETCHT0 %d(SI)", f.prefetch+at)
-		}
-		f.unpack(p, func(at int, regs ...int) {
-			for i, r := range regs {
-				for j := range m {
-					p("VFMADD231PS %d%s, %s%d, %s%d", 4*(at+lanes*i), vectors[j], reg, r, reg, slots(j, at/lanes+i))
+			for at := 0; at < f.bytes; at += 64 {
+				q("PREFETCHT1 %d(SI)", f.prefetch+at)
+			}
+			f.unpack(q, r, func(at int, regs ...int) {
+				for i, v := range regs {
+					if shared {
+						p("VFMADD231PS Z%d, Z%d, Z%d", 10+i, v, slots(r, i))
+						continue
+					}
+					for j := range s.vectors {
+						p("VFMADD231PS %d%s, %s%d, %s%d", 4*(at+lanes*i), vectors[j], reg, v, reg, slots(r+j, at/lanes+i))
+					}
 				}
-			}
-		})
+			})
+		}
 		p("ADDQ $%d, SI", f.bytes)
 		p("ADDQ $%d, DX", 4*f.unit)
-		if m > 5 {
+		if s.vectors > 5 {
 			p("ADDQ $%d, R15", 4*f.unit)
 		}
-		p("DECQ CX")
-		p("JNE unit%d", m)
-		for j := range m {
-			for i := range 32 / lanes {
-				p("VMOVUPS %s%d, %d(DI)", reg, slots(j, i), 128*j+4*lanes*i)
-			}
+		if f.next != nil {
+			f.next(p)
 		}
-		p("ADDQ $%d, DI", 128*m)
+		p("DECQ CX")
+		p("JNE unit%s", label)
+		slotsIO("store")
+		p("ADDQ $%d, DI", 128*s.vectors)
 		p("ADDQ %d(R11), R10", argStride)
 		if f.row != nil {
 			f.row(p)
 		}
 		p("DECQ R12")
-		p("JNE row%d", m)
+		p("JNE row%s", label)
 		p("VZEROUPPER")
 		p("RET")
 	}
