@@ -88,7 +88,7 @@ type storedRows struct {
 const (
 	dotsLen   = 2048    // slots of the rows that are multiplied at a time
 	dotsPiece = 4 << 10 // elements of all vectors that a piece of the rows meets: 16 KiB
-	dotsChunk = 1 << 17 // elements of a call of a kernel: far below 50 µs
+	dotsChunk = 1 << 18 // elements of a call of a kernel: far below 50 µs
 )
 
 // dots computes dst[j*ldd+i] for rows i of w and vectors j.

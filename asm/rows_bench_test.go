@@ -9,10 +9,10 @@ import (
 // BenchmarkRowDots multiplies rows that lie in the L2 cache: what decoding costs where
 // memory costs nothing.
 func BenchmarkRowDots(b *testing.B) {
-	const rows, k = 32, 4096
+	const rows, k, ldx = 32, 4096, 4096 + 512
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, m := range []int{1, 2, 4, 8} {
-		x, dst := make([]float32, m*k), make([]float32, m*rows)
+		x, dst := make([]float32, m*ldx), make([]float32, m*rows)
 		normal(r, x)
 		report := func(b *testing.B, bytes int) {
 			b.ReportMetric(float64(bytes)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
@@ -23,7 +23,7 @@ func BenchmarkRowDots(b *testing.B) {
 				w := make([]byte, rows*k/f.block*f.bytes)
 				randomBlocks(r, w, f.name, f.bytes, f.scales)
 				for b.Loop() {
-					f.run(dst, rows, w, k, rows, x, k, m, k)
+					f.run(dst, rows, w, k, rows, x, ldx, m, k)
 				}
 				report(b, len(w))
 			})
@@ -32,7 +32,7 @@ func BenchmarkRowDots(b *testing.B) {
 			w := make([]float32, rows*k)
 			normal(r, w)
 			for b.Loop() {
-				RowDotsMulti(dst, rows, w, k, rows, x, k, m, k)
+				RowDotsMulti(dst, rows, w, k, rows, x, ldx, m, k)
 			}
 			report(b, 4*len(w))
 		})
@@ -43,7 +43,7 @@ func BenchmarkRowDots(b *testing.B) {
 			codes, absmax, book := make([]byte, rows*k/2), make([]float32, rows*k/64), NewCodebook([16]float32{1, 2, 3})
 			normal(r, absmax)
 			for b.Loop() {
-				RowDotsNF4(dst, rows, codes, absmax, 64, book, 0, rows, x, k, m, k)
+				RowDotsNF4(dst, rows, codes, absmax, 64, book, 0, rows, x, ldx, m, k)
 			}
 			report(b, len(codes)+4*len(absmax))
 		})

@@ -23,9 +23,9 @@ const (
 	serialWork = 1 << 17
 	decodeLen  = 16 << 10 // floats that a skinny task decodes at a time
 
-	streamBytes = 64 << 10 // of b that a skinny task reads at most
-	streamLeast = 8 << 10  // and at least
-	skinnyLen   = 512      // results of a skinny task
+	streamBytes = 512 << 10 // of b that a skinny task reads at most
+	streamLeast = 8 << 10   // and at least
+	skinnyLen   = 512       // results of a skinny task
 )
 
 // gemm computes c = alpha·a·b (+ c) for a [m, k], b [k, n] and a row-major c
@@ -76,6 +76,7 @@ type gemmCall struct {
 	bf16       bool // operands are rounded to BF16
 	pairs      bool // and multiplied in pairs
 	tiled      bool // a is packed
+	int16      bool // skinny: in integers, where there is a kernel
 
 	depth, height int // of the pieces of the inner dimension, of the tiles of a
 
@@ -87,12 +88,13 @@ type gemmCall struct {
 	bTasks, aTasks         int // packing tasks a piece
 	bCols, aRows           int // of a packing task: packCols and packRows, or more for long blocks
 
-	panels []float32   // of b, packed: piece after piece
-	tiles  []float32   // of a, packed: piece after piece
-	local  [][]float32 // of each worker: decoded or packed blocks
-	edge   [][]float32 // of each worker: the last panel where b is not packed, BF16
-	x      []float32   // skinny: a with its rows contiguous
-	split  []float32   // skinny, NF4 where it lies: the same as asm.SplitNF4 has it
+	panels   []float32      // of b, packed: piece after piece
+	tiles    []float32      // of a, packed: piece after piece
+	local    [][]float32    // of each worker: decoded or packed blocks
+	edge     [][]float32    // of each worker: the last panel where b is not packed, BF16
+	x        []float32      // skinny: a with its rows contiguous
+	split    []float32      // skinny, NF4 where it lies: the same as asm.SplitNF4 has it
+	integers []asm.Vector16 // skinny, computing in integers: a rounded
 
 	pack, multiply, stream func(task, worker int) // the methods, bound once
 }
@@ -110,6 +112,7 @@ func (w *Workers) takeGemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha
 		g.pack, g.multiply, g.stream = g.packTask, g.multiplyTask, g.streamTask
 	}
 	g.c, g.ldc, g.a, g.b, g.m, g.n, g.k, g.alpha, g.accumulate = c, ldc, a, b, m, n, k, alpha, accumulate
+	g.int16 = w.compute == ComputeInt16
 	return g
 }
 

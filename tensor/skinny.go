@@ -20,23 +20,49 @@ func (g *gemmCall) skinny() bool {
 	return g.m <= skinnyRows && g.b.rs == 1 && g.b.cs != 1 && g.a.dt == F32 && g.b.dt != Panels
 }
 
+// rowDotsInt16 multiplies rows of a stored type by a vector of 14-bit integers.
+var rowDotsInt16 = [numDTypes]func(dst []float32, w []byte, ld int, x *asm.Vector16){
+	Q8_0:   asm.RowDotsQ8_0Int16,
+	Q4_0:   asm.RowDotsQ4_0Int16,
+	Q4_1:   asm.RowDotsQ4_1Int16,
+	IQ4_NL: asm.RowDotsIQ4_NLInt16,
+}
+
+// padded returns the distance of m rows of k elements at which they do not meet in the
+// same sets of a cache: distances of 4 KiB would.
+func padded(m, k int) int {
+	if m > 1 && k%1024 == 0 {
+		return k + 512
+	}
+	return k
+}
+
 // startSkinny prepares to stream the rows of the transposed b and returns the number
 // of tasks, each of which reads about so many bytes of it.
 func (g *gemmCall) startSkinny(bytes int) (tasks int) {
-	if g.a.cs != 1 {
-		g.x = floats(&g.x, g.m*g.k)
+	ldx := padded(g.m, g.k)
+	if g.a.cs != 1 || ldx != g.k && g.a.rs%1024 == 0 {
+		g.x = floats(&g.x, g.m*ldx)
 		for i := range g.m {
 			for l := range g.k {
-				g.x[i*g.k+l] = g.a.f32[i*g.a.rs+l*g.a.cs]
+				g.x[i*ldx+l] = g.a.f32[i*g.a.rs+l*g.a.cs]
 			}
 		}
-		g.a = matrix{f32: g.x, dt: F32, rs: g.k, cs: 1}
+		g.a = matrix{f32: g.x, dt: F32, rs: ldx, cs: 1}
 	}
-	g.split = g.split[:0]
-	if q := g.b.quant; q != nil && asm.HasRowDotsNF4(g.m, g.k, q.Block) && g.b.at%32 == 0 {
-		g.split = floats(&g.split, g.m*g.k)
+	g.split, g.integers = g.split[:0], g.integers[:0]
+	q := g.b.quant
+	switch {
+	case !g.int16:
+	case q != nil && asm.HasRowDotsNF4Int16(g.k, q.Block) && g.b.at%64 == 0:
+		g.round(64)
+	case rowDotsInt16[g.b.dt] != nil && asm.HasInt16():
+		g.round(32)
+	}
+	if q != nil && len(g.integers) == 0 && asm.HasRowDotsNF4(g.m, g.k, q.Block) && g.b.at%32 == 0 {
+		g.split = floats(&g.split, g.m*ldx)
 		for i := range g.m {
-			asm.SplitNF4(g.split[i*g.k:], g.a.f32[i*g.a.rs:][:g.k])
+			asm.SplitNF4(g.split[i*ldx:], g.a.f32[i*g.a.rs:][:g.k])
 		}
 	}
 	g.width = max(4, min(bytes/g.b.dt.Bytes(g.k), skinnyLen/g.m)&^3) // whole groups of four rows
@@ -48,6 +74,21 @@ func (g *gemmCall) startSkinny(bytes int) (tasks int) {
 // enough that handing it out costs nothing.
 func taskBytes(bytes, threads int) int {
 	return max(streamLeast, min(streamBytes, bytes/(8*threads)))
+}
+
+// round rounds a's rows to integers, in blocks.
+func (g *gemmCall) round(block int) {
+	if cap(g.integers) < g.m {
+		g.integers = make([]asm.Vector16, skinnyRows)
+	}
+	g.integers = g.integers[:g.m]
+	for i := range g.integers {
+		v := &g.integers[i]
+		v.Round(g.a.f32[i*g.a.rs:][:g.k], block)
+		if g.b.quant != nil {
+			v.SplitNF4()
+		}
+	}
 }
 
 func (g *gemmCall) streamTask(task, worker int) {
@@ -62,6 +103,12 @@ func (g *gemmCall) streamTask(task, worker int) {
 		out, ldo = local[:g.m*nn], nn
 	}
 	switch {
+	case len(g.integers) > 0 && b.quant != nil:
+		g.nf4Dots(out, ldo, local[skinnyLen:], j, nn)
+	case len(g.integers) > 0:
+		for i := range g.integers {
+			rowDotsInt16[b.dt](out[i*ldo:][:nn], b.raw[b.dt.Bytes(j*b.cs):], b.cs, &g.integers[i])
+		}
 	case b.dt == F32:
 		asm.RowDotsMulti(out, ldo, b.f32[j*b.cs:], b.cs, nn, a.f32, a.rs, g.m, g.k)
 	case rowDots[b.dt] != nil:
@@ -92,8 +139,14 @@ func (g *gemmCall) nf4Dots(out []float32, ldo int, scales []float32, j, nn int) 
 		rows := min(step, nn-i)
 		first := (from + i*g.k) / q.Block
 		end := ceil(from+(i+rows)*g.k, q.Block)
-		asm.RowDotsNF4(out[i:], ldo, g.b.raw[first*q.Block/2:], q.scales(scales, first, end-first), q.Block, q.book,
-			from+i*g.k-first*q.Block, rows, g.split, g.k, g.m, g.k)
+		codes, absmax, at := g.b.raw[first*q.Block/2:], q.scales(scales, first, end-first), from+i*g.k-first*q.Block
+		for m := range g.integers {
+			asm.RowDotsNF4Int16(out[m*ldo+i:][:rows], codes, absmax, q.Block, q.book, at, &g.integers[m])
+		}
+		if len(g.integers) > 0 {
+			continue
+		}
+		asm.RowDotsNF4(out[i:], ldo, codes, absmax, q.Block, q.book, at, rows, g.split, padded(g.m, g.k), g.m, g.k)
 	}
 }
 
