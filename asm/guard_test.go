@@ -19,3 +19,8 @@ func guardedBytes(t testing.TB, n int) []byte {
 	t.Helper()
 	return guardedPages(t, n, true)
 }
+
+// int16s returns b as 16-bit integers.
+func int16s(b []byte) []int16 {
+	return unsafe.Slice((*int16)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/2)
+}

@@ -61,6 +61,11 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"RowDotsQ4_K", "dotsQ4_K fold", "dotsQ4_K_512", "dotsF32 fold"},
 	{"RowDotsQ6_K", "dotsQ6_K fold", "dotsQ6_K_512", "dotsF32 fold"},
 	{"RowDotsNF4", "dotsNF4 foldPairs", "dotsNF4_512 foldPairs512", "- rows are decoded"},
+	{"RowDotsQ8_0Int16", "dots16Q8_0", "", "- F32 is as fast"},
+	{"RowDotsQ4_0Int16", "dots16Q4_0", "", "- F32 is as fast"},
+	{"RowDotsQ4_1Int16", "dots16Q4_1", "", "- F32 is as fast"},
+	{"RowDotsIQ4_NLInt16", "dots16IQ4_NL", "", "- F32 is as fast"},
+	{"RowDotsNF4Int16", "dots16NF4", "dots16NF4_512", "- F32 is as fast"},
 	{"SplitNF4", "- once a product", "", "- rows are decoded"},
 	{"DecodeIQ4_NL", "- nobody asked yet", "", "- nobody asked yet"},
 	{"AdamW", "adamwVec", "", "adamwVec"},
@@ -83,7 +88,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 }
 
 // notKernels are the exported functions that compute sizes and names.
-var notKernels = []string{"HasRowDotsNF4", "Tier", "Tiers", "Depth", "TileRows", "HasBF16", "GemmScratch", "PanelsLen", "NewCodebook"}
+var notKernels = []string{"HasRowDotsNF4", "Tier", "Tiers", "Depth", "TileRows", "HasBF16", "GemmScratch", "PanelsLen", "NewCodebook", "HasRowDotsNF4Int16", "HasInt16"}
 
 func TestKernelTable(t *testing.T) {
 	rows := map[string]bool{}

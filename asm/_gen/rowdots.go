@@ -723,5 +723,6 @@ func rowDots(arm bool) string {
 	l.text("fold", 24, func(p func(string, ...any)) { foldAMD64(p, false, false) })
 	l.text("foldPairs", 24, func(p func(string, ...any)) { foldAMD64(p, true, false) })
 	l.text("foldPairs512", 24, func(p func(string, ...any)) { foldAMD64(p, true, true) })
+	rowDots16(&l)
 	return l.String()
 }
