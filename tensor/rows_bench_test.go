@@ -19,32 +19,38 @@ func BenchmarkRows(b *testing.B) {
 	bandwidth := map[int]float64{1: readBandwidth(1), 2: readBandwidth(2)}
 	for _, dt := range []DType{F32, BF16, F16, Q8_0, Q4_0, Q4_1, IQ4_NL, Q4_K, Q6_K, NF4} {
 		var weights []matrix
-		for _, m := range []int{1, 2, 4, 8} {
-			for _, threads := range []int{1, 2} {
-				name := fmt.Sprintf("%s/n=%d/k=%d/m=%d/threads=%d/%s", strings.ToLower(dt.String()), n, k, m, threads, asm.Tier())
-				group := b
-				b.Run(name, func(b *testing.B) {
-					if weights == nil {
-						weights = rotated(group, dt, n, k)
-					}
-					w := NewWorkers(threads)
-					defer w.Close()
-					x, _ := stored(rand.New(rand.NewPCG(1, 1)), F32, m, k)
-					c := make([]float32, m*n)
-					bytes := float64(dt.Bytes(n * k))
-					if q := weights[0].quant; q != nil {
-						bytes += float64(4 * n * k / q.Block)
-					}
-					i := 0
-					for b.Loop() {
-						gemm(w, c, n, x, weights[i%len(weights)], m, n, k, 1, false)
-						i++
-					}
-					gbs := bytes * float64(b.N) / b.Elapsed().Seconds() / 1e9
-					b.ReportMetric(gbs, "GB/s")
-					b.ReportMetric(gbs/bandwidth[threads], "limit")
-				})
+		for _, v := range []struct{ m, threads int }{{1, 1}, {1, 2}, {2, 2}, {4, 2}, {8, 2}, {-1, 1}, {-1, 2}} {
+			m, threads, name, integers := v.m, v.threads, strings.ToLower(dt.String()), v.m < 0
+			if integers {
+				if rowDotsInt16[dt] == nil && dt != NF4 {
+					continue
+				}
+				m, name = 1, name+"-int16"
 			}
+			name = fmt.Sprintf("%s/n=%d/k=%d/m=%d/threads=%d/%s", name, n, k, m, threads, asm.Tier())
+			group := b
+			b.Run(name, func(b *testing.B) {
+				if weights == nil {
+					weights = rotated(group, dt, n, k)
+				}
+				w := NewWorkers(threads)
+				w.int16 = integers
+				defer w.Close()
+				x, _ := stored(rand.New(rand.NewPCG(1, 1)), F32, m, k)
+				c := make([]float32, m*n)
+				bytes := float64(dt.Bytes(n * k))
+				if q := weights[0].quant; q != nil {
+					bytes += float64(4 * n * k / q.Block)
+				}
+				i := 0
+				for b.Loop() {
+					gemm(w, c, n, x, weights[i%len(weights)], m, n, k, 1, false)
+					i++
+				}
+				gbs := bytes * float64(b.N) / b.Elapsed().Seconds() / 1e9
+				b.ReportMetric(gbs, "GB/s")
+				b.ReportMetric(gbs/bandwidth[threads], "limit")
+			})
 		}
 	}
 }

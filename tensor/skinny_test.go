@@ -1,0 +1,110 @@
+package tensor
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/tenon-ml/tenon/asm"
+)
+
+// A row's product with stored weights is, bit for bit, that with the decoded ones;
+// a few rows' products are those of each row alone; a warm one allocates nothing.
+func TestSkinnyStored(t *testing.T) {
+	const n, k = 40, 512
+	r := rand.New(rand.NewPCG(31, 32))
+	cpu := NewCPU(2)
+	defer cpu.Close()
+	w := cpu.workers
+	dense := make([]float32, n*k)
+	for i := range dense {
+		dense[i] = float32(r.NormFloat64())
+	}
+	for _, dt := range []DType{BF16, F16, Q8_0, Q4_0, Q4_1, Q5_0, Q4_K, Q6_K, IQ4_NL, NF4, FP4} {
+		b, values := matrix{}, []float32(nil)
+		if dt.Quantized() {
+			q, err := Quantize(cpu, dense, Shape{n, k}, QuantOptions{DType: dt, Block: 64, Double: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer q.Release()
+			b, values = q.matrix(0, k, n, true), make([]float32, n*k)
+			b.decode(values, 0, n, 0, k)
+		} else {
+			b, values = stored(r, dt, n, k)
+			b.rs, b.cs = 1, k
+		}
+		decoded := matrix{f32: values, dt: F32, rs: 1, cs: k}
+		for _, m := range []int{1, 3, 8} {
+			x, _ := stored(r, F32, m, k)
+			got, want, alone := make([]float32, m*n), make([]float32, m*n), make([]float32, n)
+			gemm(w, got, n, x, b, m, n, k, 1, false)
+			gemm(w, want, n, x, decoded, m, n, k, 1, false)
+			for i := range m {
+				gemm(w, alone, n, matrix{f32: x.f32[i*k:], dt: F32, rs: k, cs: 1}, b, 1, n, k, 1, false)
+				for j, v := range alone {
+					if g := got[i*n+j]; g != want[i*n+j] || g != v {
+						t.Fatalf("%s, %d rows: [%d,%d] = %v, decoded %v, alone %v", dt, m, i, j, g, want[i*n+j], v)
+					}
+				}
+			}
+			if a := testing.AllocsPerRun(10, func() { gemm(w, got, n, x, b, m, n, k, 1, false) }); a > 0 {
+				t.Errorf("%s, %d rows: a product allocates %v objects", dt, m, a)
+			}
+		}
+	}
+}
+
+// Computing in 14-bit integers changes the products of up to eight rows with
+// quantised weights, by little, and nothing else.
+func TestSkinnyInt16(t *testing.T) {
+	if !asm.HasInt16() {
+		t.Skipf("%s has no integer kernels", asm.Tier())
+	}
+	// Of values of deviation 1, blocks reach 2.9, and rounding a product's two factors to
+	// 1/8191 of that moves it by 1.5e-4: sums of k of them by √k times as much, where the
+	// largest of sums is 3·√k. Six deviations are allowed.
+	const n, k, tolerance = 70, 1024, 6 * 1.5e-4 / 3
+	r := rand.New(rand.NewPCG(33, 34))
+	exact, cpu := NewWorkers(1), NewCPU(2)
+	defer exact.Close()
+	defer cpu.Close()
+	w := cpu.workers
+	w.int16 = true
+	dense := make([]float32, n*k)
+	for i := range dense {
+		dense[i] = float32(r.NormFloat64())
+	}
+	for _, dt := range []DType{F32, BF16, Q8_0, Q4_0, Q4_1, IQ4_NL, NF4, FP4} {
+		b := matrix{}
+		if dt.Quantized() {
+			q, err := Quantize(cpu, dense, Shape{n, k}, QuantOptions{DType: dt, Block: 64, Double: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer q.Release()
+			b = q.matrix(0, k, n, true)
+		} else {
+			b, _ = stored(r, dt, n, k)
+			b.rs, b.cs = 1, k
+		}
+		for _, m := range []int{1, 5, 9} {
+			x, _ := stored(r, F32, m, k)
+			got, want := make([]float32, m*n), make([]float32, m*n)
+			gemm(w, got, n, x, b, m, n, k, 1, false)
+			gemm(exact, want, n, x, b, m, n, k, 1, false)
+			var most, worst float64
+			for i, v := range want {
+				most, worst = max(most, math.Abs(float64(v))), max(worst, math.Abs(float64(v-got[i])))
+			}
+			if integers := m <= skinnyRows && dt != F32 && dt != BF16; integers != (worst > 0) || worst > tolerance*most {
+				t.Errorf("%s, %d rows: off by %g of the largest", dt, m, worst/most)
+			} else if integers {
+				t.Logf("%s, %d rows: off by %.2g of the largest", dt, m, worst/most)
+			}
+			if a := testing.AllocsPerRun(10, func() { gemm(w, got, n, x, b, m, n, k, 1, false) }); a > 0 && m <= skinnyRows {
+				t.Errorf("%s, %d rows: a product allocates %v objects", dt, m, a)
+			}
+		}
+	}
+}
