@@ -34,7 +34,9 @@ func BenchmarkRows(b *testing.B) {
 					weights = rotated(group, dt, n, k)
 				}
 				w := NewWorkers(threads)
-				w.int16 = integers
+				if integers {
+					w.compute = ComputeInt16
+				}
 				defer w.Close()
 				x, _ := stored(rand.New(rand.NewPCG(1, 1)), F32, m, k)
 				c := make([]float32, m*n)

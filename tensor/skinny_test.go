@@ -70,7 +70,7 @@ func TestSkinnyInt16(t *testing.T) {
 	defer exact.Close()
 	defer cpu.Close()
 	w := cpu.workers
-	w.int16 = true
+	w.compute = ComputeInt16
 	dense := make([]float32, n*k)
 	for i := range dense {
 		dense[i] = float32(r.NormFloat64())
