@@ -164,7 +164,7 @@ func (b *cpuBuffer) Bytes() int { return b.n }
 
 const (
 	smallest = 256
-	slab     = 1 << 20 // memory mapped at once for small buffers
+	slab     = 16 << 20 // memory mapped at once for buffers smaller than a huge page, which so lie on huge pages too
 	hugePage = 2 << 20
 )
 
@@ -207,7 +207,7 @@ func (m *memory) get(n int) (*cpuBuffer, error) {
 	buf := m.idle(class)
 	switch {
 	case buf != nil:
-	case class < slab/8:
+	case class < hugePage:
 		if len(m.rest) < class {
 			b, err := mapMemory(slab)
 			if err != nil {
@@ -281,7 +281,7 @@ func (m *memory) trim() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, list := range m.free {
-		if len(list) == 0 || list[0].class < slab/8 {
+		if len(list) == 0 || list[0].class < hugePage {
 			continue
 		}
 		for _, b := range list {
