@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/tenon-ml/tenon/asm"
@@ -105,6 +106,21 @@ func NewRotated(dev *tensor.CPU, dt tensor.DType, n, k, bytes int) *Rotated {
 func (p *Rotated) Run() {
 	p.dev.Kernels().MatMul(p.dst, p.x, p.w[p.next], false, true, 1, false)
 	p.next = (p.next + 1) % len(p.w)
+}
+
+// Error returns how far the product is from that of another device with the same
+// matrices, at most and as a share of its largest element: what an arithmetic costs.
+func (p *Rotated) Error(exact *tensor.CPU) float64 {
+	q := NewRotated(exact, p.w[0].DType(), p.w[0].Dim(0), p.w[0].Dim(1), 1)
+	defer q.Release()
+	p.Run()
+	q.Run()
+	var largest, most float64
+	for i, want := range q.dst.F32() {
+		largest = max(largest, math.Abs(float64(want)))
+		most = max(most, math.Abs(float64(p.dst.F32()[i])-float64(want)))
+	}
+	return most / largest
 }
 
 // Name is op/type/shape/threads.

@@ -132,7 +132,10 @@ func TestRotated(t *testing.T) {
 				t.Errorf("%v: %v", row, p.dst.F32())
 			}
 		}
-		if p.next != 1 {
+		if e := p.Error(dev); e != 0 {
+			t.Errorf("%v: an error of %g against itself", row, e)
+		}
+		if p.next != 2 {
 			t.Errorf("%v: the next one is %d", row, p.next)
 		}
 		p.Release()

@@ -121,6 +121,13 @@ func (r *runner) rowsIn(c tensor.Compute, threads, n int) error {
 			}
 			p := bench.NewRotated(dev, dt, n, n, rotated)
 			t := task{group: "rows", name: p.Name() + computeName(c), threads: threads, amount: p.FLOP() / 1e9, unit: "GFLOP/s", bytes: p.Bytes(), run: func() error { p.Run(); return nil }}
+			if c != tensor.ComputeF32 {
+				exact := tensor.NewCPU(threads)
+				t.name += fmt.Sprintf(", error %.1e", p.Error(exact))
+				if err := exact.Close(); err != nil {
+					return err
+				}
+			}
 			// A type that ggml has under the same name, and for 4 bits the best that it has.
 			for name, types := range map[string][]string{"same type": {ggmlTypes[dt]}, "best 4-bit type": {"q4_0", "q4_K", "iq4_nl"}} {
 				if types[0] == "" || len(types) > 1 && p.Bytes() > 0.7*float64(n*n) {
