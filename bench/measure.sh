@@ -4,7 +4,7 @@
 #
 #	TENON_PYTHON=venv/bin/python bench/measure.sh OUT [GROUP...]
 #
-# OUT gets a record a group (OUT/GROUP.json), tenon's own report (OUT/bench.json), the
+# RUN, if set, is a command that each measurement is run by. OUT gets a record a group (OUT/GROUP.json), tenon's own report (OUT/bench.json), the
 # memory of the step (OUT/memory.txt), the table of all (OUT/compare.md), and the plots.
 set -euo pipefail
 out=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -12,6 +12,7 @@ shift
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
 python=${TENON_PYTHON:-}
+read -ra run <<<"${RUN:-}"
 rounds=${ROUNDS:-5}
 groups=("$@")
 ((${#groups[@]})) || groups=(squares packed thin rows go decode prefill step threads memory bench scaling)
@@ -31,26 +32,26 @@ for g in "${groups[@]}"; do
 			for w in f32 stored; do
 				for recompute in false true; do
 					printf 'tenon, %s, recompute=%s\n' "$w" "$recompute"
-					"$out/tenon" bench --model "$gguf" --weights "$w" --recompute="$recompute" --threads 2 --jobs memory --json - |
+					${run[@]+"${run[@]}"} "$out/tenon" bench --model "$gguf" --weights "$w" --recompute="$recompute" --threads 2 --jobs memory --json - |
 						grep -E '_bytes"|"case"' | grep -v memory_bytes
 				done
 			done
 			if [ -n "$python" ]; then
 				for flag in '' --recompute; do
-					env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE "$python" bench/peers/torch_lora.py --steps 2 --warmup 2 $flag 2>/dev/null
+					${run[@]+"${run[@]}"} env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE "$python" bench/peers/torch_lora.py --steps 2 --warmup 2 $flag 2>/dev/null
 				done
 			fi
 		} >"$out/memory.txt"
 		;;
 	bench)
-		"$out/tenon" bench --model "$gguf" --threads 2 --jobs limits,matmul,prefill,decode,step \
+		${run[@]+"${run[@]}"} "$out/tenon" bench --model "$gguf" --threads 2 --jobs limits,matmul,prefill,decode,step \
 			--json "$out/bench.json" --markdown "$out/bench.md" --plot "$out/roofline.png" >/dev/null
 		;;
 	scaling)
-		"$out/scaling" -out "$out" -samples 2 >"$out/scaling.md"
+		${run[@]+"${run[@]}"} "$out/scaling" -out "$out" -samples 2 >"$out/scaling.md"
 		;;
 	*)
-		"$out/compare" -python "$python" -gopeers "$gopeers" -rounds "$rounds" -groups "$g" -json "$out/$g.json" >/dev/null
+		${run[@]+"${run[@]}"} "$out/compare" -python "$python" -gopeers "$gopeers" -rounds "$rounds" -groups "$g" -json "$out/$g.json" >/dev/null
 		;;
 	esac
 done

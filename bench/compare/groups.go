@@ -377,6 +377,9 @@ func (r *runner) step() error {
 			for _, args := range r.torch {
 				key := fmt.Sprintf("torch --serve --threads %d %s", threads, args)
 				if c == tensor.ComputeBF16 {
+					if args != "" {
+						continue // PyTorch's autocast as it is
+					}
 					key += " --bf16"
 				}
 				against = append(against, r.against(key, threads, map[string]any{})...)
