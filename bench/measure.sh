@@ -4,7 +4,8 @@
 #
 #	TENON_PYTHON=venv/bin/python bench/measure.sh OUT [GROUP...]
 #
-# RUN, if set, is a command that each measurement is run by. OUT gets a record a group (OUT/GROUP.json), tenon's own report (OUT/bench.json), the
+# RUN, if set, is a command that each measurement is run by. OUT gets a record a
+# group (OUT/GROUP.json), tenon's own report (OUT/bench.json), the
 # memory of the step (OUT/memory.txt), the table of all (OUT/compare.md), and the plots.
 set -euo pipefail
 out=$(mkdir -p "$1" && cd "$1" && pwd)

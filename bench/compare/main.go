@@ -20,6 +20,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tenon-ml/tenon/bench"
@@ -97,18 +98,20 @@ func run() error {
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r := &runner{config: c, ctx: ctx, clocks: map[int]*machine.Clock{}, peers: map[string]*process{}}
 	defer r.close()
 	r.record = record{Date: time.Now().UTC().Format(time.RFC3339), Machine: machine.Describe(), Limits: map[int]machine.Limits{}, Peers: map[string]string{}, Missing: map[string]string{}}
+	var failed error
 	for _, g := range strings.Split(*groups, ",") {
 		f := groupOf(g)
 		if f == nil {
 			return fmt.Errorf("-groups has %q, want some of %s", g, strings.Join(names, ", "))
 		}
 		if err := f(r); err != nil {
-			return fmt.Errorf("%s: %w", g, err)
+			failed = fmt.Errorf("%s: %w; the record has what was measured before", g, err)
+			break
 		}
 	}
 	if *out != "" {
@@ -124,7 +127,7 @@ func run() error {
 		}
 	}
 	fmt.Print(r.record.markdown())
-	return nil
+	return failed
 }
 
 func mergeAndPrint(files []string) error {
