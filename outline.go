@@ -19,9 +19,10 @@ type Outline struct {
 	// Held are the types in which Load holds the tensors, by their Hugging Face names.
 	Held map[string]tensor.DType
 
-	// Quantized is nf4 or fp4 if linear layers are quantised as bitsandbytes has them, and
-	// Double says that their scales are too.
+	// Quantized is nf4 or fp4 if linear layers are quantised as bitsandbytes has them,
+	// Block elements to a scale; Double says that their scales are quantised too.
 	Quantized string
+	Block     int
 	Double    bool
 }
 
@@ -76,7 +77,7 @@ func ReadOutline(path string) (o Outline, err error) {
 	if err != nil {
 		return o, err
 	}
-	o.Quantized, o.Double = q.Type()
+	o.Quantized, o.Block, o.Double = q.Type()
 	for _, name := range q.Names() {
 		if t, _ := f.Info(name); !q.Has(name) {
 			hold(name, t.DType, t.Shape)

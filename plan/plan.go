@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +19,7 @@ type Options struct {
 	VirtualTokens int         // of prompts and prefixes
 
 	Quantize string // "nf4", "fp4", "q8_0", or "" to leave the base as it is
+	Block    int    // elements of nf4 and fp4 that share a scale; 0: 64
 	Double   bool   // quantise the scales of nf4 and fp4 again
 	F32      bool   // decode the base when it is loaded
 
@@ -148,6 +150,9 @@ func (o *Options) check() error {
 	if o.Double && o.Quantize != "nf4" && o.Quantize != "fp4" {
 		bad("double quantisation is of nf4 and fp4")
 	}
+	if b := o.Block; b != 0 && (b < 32 || b > 4096 || b&(b-1) != 0) {
+		bad("the block is %d, want a power of two, 32 to 4096", b)
+	}
 	if o.Method == "full" && o.Quantize != "" {
 		bad("quantised weights cannot be trained")
 	}
@@ -169,17 +174,17 @@ func (o *Options) check() error {
 }
 
 // quantizers return the bytes that the codes and the scales of n elements take.
-var quantizers = map[string]func(n int64, double bool) (codes, statistics int64){
+var quantizers = map[string]func(n int64, o *Options) (codes, statistics int64){
 	"nf4":  fourBits,
 	"fp4":  fourBits,
-	"q8_0": func(n int64, _ bool) (codes, statistics int64) { return n, ceil(n, 32) * 2 },
+	"q8_0": func(n int64, _ *Options) (codes, statistics int64) { return n, ceil(n, 32) * 2 },
 }
 
-// fourBits has a scale in F32 for 64 elements; quantised again, a byte, with a scale in
-// F32 for 256 of them.
-func fourBits(n int64, double bool) (codes, statistics int64) {
-	blocks := ceil(n, 64)
-	if double {
+// fourBits has a scale in F32 for a block of elements; quantised again, a byte, with a
+// scale in F32 for 256 of them.
+func fourBits(n int64, o *Options) (codes, statistics int64) {
+	blocks := ceil(n, int64(cmp.Or(o.Block, 64)))
+	if o.Double {
 		return ceil(n, 2), blocks + 4*ceil(blocks, 256)
 	}
 	return ceil(n, 2), 4 * blocks
@@ -203,7 +208,7 @@ func (m *Model) weights(model nn.CausalLM, o Options) Weights {
 	for name, v := range nn.Params(model) {
 		n := int64(v.T.Elems())
 		if quantize[name] {
-			codes, statistics := quantizers[o.Quantize](n, o.Double)
+			codes, statistics := quantizers[o.Quantize](n, &o)
 			q.Parameters += n
 			q.Codes += codes
 			q.Statistics += statistics

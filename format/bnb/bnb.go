@@ -91,13 +91,13 @@ func (w *Weights) Len() int { return len(w.weights) }
 // Type returns what the 4-bit weights are, nf4 or fp4, and whether their scales are
 // quantised too; "" without such weights. Of a checkpoint with several it is the type of
 // one.
-func (w *Weights) Type() (kind string, double bool) {
+func (w *Weights) Type() (kind string, block int, double bool) {
 	for _, name := range slices.Sorted(maps.Keys(w.weights)) {
 		if q := w.weights[name]; q.dt.Quantized() {
-			return typeName(q.dt), q.nested
+			return typeName(q.dt), q.block, q.nested
 		}
 	}
-	return "", false
+	return "", 0, false
 }
 
 // Has reports whether a tensor is a quantised weight.

@@ -39,7 +39,7 @@ func (b *budget) check() (err error) {
 // planOptions returns what the run takes by its flags.
 func (c *finetune) planOptions() (plan.Options, error) {
 	o := plan.Options{
-		Method: c.method, LoRA: c.lora, F32: c.weights == weightsF32, Quantize: c.quant.to, Double: c.quant.double,
+		Method: c.method, LoRA: c.lora, F32: c.weights == weightsF32, Quantize: c.quant.to, Block: c.quant.block, Double: c.quant.double,
 		Batch: c.loader.Batch, Accumulate: c.loader.Accumulate, Seq: c.seq, Recompute: c.options.Recompute, Optimizer: c.budget.optim,
 	}
 	var err error

@@ -63,6 +63,7 @@ or a config.json. GB are 10⁹ bytes.`,
 	c.adapter.add(f, &c.options.LoRA)
 	f.IntVar(&c.options.VirtualTokens, "virtual-tokens", 0, "virtual tokens of prompts and prefixes")
 	f.StringVar(&c.options.Quantize, "quantize", "", "quantise the base: nf4, fp4 or q8_0")
+	f.IntVar(&c.options.Block, "block", defaultBlock, "elements of nf4 and fp4 that share a scale")
 	f.BoolVar(&c.options.Double, "double-quant", false, "quantise the scales of nf4 and fp4 too")
 	f.IntVar(&c.options.Batch, "batch", 1, "lines of a batch")
 	f.IntVar(&c.options.Accumulate, "accumulate", 1, "batches of a step")
@@ -151,7 +152,7 @@ func outlined(path string, options *plan.Options) (*plan.Model, error) {
 		return nil, err
 	}
 	if o.Quantized != "" && !options.F32 && options.Method != "full" {
-		options.Quantize, options.Double = o.Quantized, o.Double
+		options.Quantize, options.Block, options.Double = o.Quantized, o.Block, o.Double
 	}
 	return plan.Held(o.Config, o.Held), nil
 }
