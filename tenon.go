@@ -51,6 +51,9 @@ type Options struct {
 	// file, and are decoded where they are used: less memory, the same values.
 	F32 bool
 
+	// Compute is the arithmetic of matrix products.
+	Compute tensor.Compute
+
 	// Quantize encodes the weights of linear layers, but the output head's, as they are
 	// loaded, matrix by matrix: in NF4, FP4 or Q8_0. The zero value leaves them.
 	Quantize tensor.QuantOptions
@@ -64,6 +67,7 @@ func Load(path string, o Options) (*Model, error) {
 	}
 	defer f.close()
 	dev := tensor.NewCPU(o.Threads)
+	dev.SetCompute(o.Compute)
 	tensors := o.source(f.tensors)
 	var q *quantizing
 	if o.Quantize.DType != tensor.Invalid {

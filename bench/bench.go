@@ -23,6 +23,7 @@ type Report struct {
 	Version string              `json:"version"`
 	Machine machine.Description `json:"machine"`
 	Limits  Limits              `json:"limits"`
+	Compute string              `json:"compute"` // arithmetic of matrix products
 	Model   ModelInfo           `json:"model"`
 	Results []Result            `json:"results"`
 	Memory  machine.Memory      `json:"memory"`

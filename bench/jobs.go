@@ -37,6 +37,7 @@ func Run(ctx context.Context, m *llama.Model, dev *tensor.CPU, o Options) (Repor
 	r := run{Options: o, ctx: ctx, model: m, dev: dev, work: workOf(m), report: now()}
 	r.sampler = Sampler{Clock: machine.Clock{Threads: dev.Threads()}, Wanted: o.Samples}
 	r.report.Model = ModelInfo{Path: o.Path, Parameters: r.work.params, Types: r.work.types, Bytes: r.work.held}
+	r.report.Compute = dev.Compute().String()
 	if slices.Contains(o.Jobs, "limits") {
 		r.tell("limits")
 		l := machine.Measure(dev.Threads(), 2*time.Second)

@@ -14,7 +14,7 @@ func (r *Report) Markdown(w io.Writer) error {
 	if r.Limits.FMA > 0 {
 		fmt.Fprintf(&b, "Limits, %d threads: %.1f GFLOP/s multiply-adds in F32, %.1f GB/s read from memory.\n\n", r.Limits.Threads, r.Limits.FMA/1e9, r.Limits.Read/1e9)
 	}
-	fmt.Fprintf(&b, "%s: %d parameters, %s, %.1f MB.\n\n", r.Model.Path, r.Model.Parameters, strings.Join(r.Model.Types, ", "), float64(r.Model.Bytes)/1e6)
+	fmt.Fprintf(&b, "%s: %d parameters, %s, %.1f MB; products in %s.\n\n", r.Model.Path, r.Model.Parameters, strings.Join(r.Model.Types, ", "), float64(r.Model.Bytes)/1e6, r.Compute)
 	if len(r.Results) == 0 {
 		_, err := io.WriteString(w, b.String())
 		return err

@@ -82,7 +82,9 @@ func stepOn(dev *tensor.CPU, m *Model, o Options) (result, error) {
 	}
 	gradients := 0
 	for _, p := range params {
-		gradients += 4 * p.Value.T.Elems()
+		if !ofVision(p.Name) { // what does not run has none
+			gradients += 4 * p.Value.T.Elems()
+		}
 	}
 	r.activations = int64(max(0, dev.Touched()-before-gradients))
 	return r, nil

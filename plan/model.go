@@ -72,6 +72,12 @@ func (m *Model) structure() nn.CausalLM {
 	return lm
 }
 
+// ofVision reports whether a tensor, or an adapter, is of a vision tower or the projector, which
+// do not run.
+func ofVision(name string) bool {
+	return strings.Contains(name, "vision_backbone.") || strings.Contains(name, "projector.")
+}
+
 // Parameters are those of a model by part; attention and MLP with their biases. A
 // tied head counts once, as embedding. With vision towers the first five are the
 // language model's.

@@ -135,6 +135,8 @@ func (b *benchmark) measure(ctx context.Context, e *env) (report bench.Report, e
 	if b.model == "" {
 		b.options.Path = randomPath
 		dev := tensor.NewCPU(b.threads)
+		compute, _ := tensor.ParseCompute(b.compute)
+		dev.SetCompute(compute)
 		lm, err := bench.RandomModel(bench.SmolLM2, dev)
 		if err != nil {
 			return report, errors.Join(err, dev.Close())

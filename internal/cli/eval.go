@@ -20,8 +20,8 @@ func newEval(e *env) *cobra.Command {
 		Use:   "eval --model PATH --data FILE",
 		Short: "Measure a model's loss and perplexity on a data file",
 		Long: `Measure a model's loss on a data file: the mean cross-entropy over the tokens
-that have a loss, in nats, computed in F32 whatever the stored type. The data
-has the forms that finetune takes.`,
+that have a loss, in nats, computed in F32 whatever the stored type
+unless --compute says otherwise. The data has the forms that finetune takes.`,
 		Example: `  tenon eval --model model --adapter my-adapter --data held-out.jsonl --json`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {

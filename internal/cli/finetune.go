@@ -58,6 +58,13 @@ and in any case when it is interrupted or goes wrong. --resume goes on from ther
 under the same options, which need not be given again, to the result that the run
 would have had.
 
+With --compute bf16 products of the forward and the backward pass round their
+operands to BF16, as under PyTorch's bfloat16 autocast; sums, norms, attention, the
+adapter and the optimizer stay F32. --compute int16 rounds weights in 4 bits and
+Q8_0, and what they multiply, to 14-bit integers, in products of up to 8 rows:
+so hardly ever in training, whose rows are all tokens of a batch. That either costs
+nothing in the end is not proved; both are off by default.
+
 The data is JSONL, each line one of
   {"text": …}                        loss on all tokens
   {"prompt": …, "completion": …}     loss on the completion

@@ -21,8 +21,8 @@ func newLogits(e *env) *cobra.Command {
 		Use:   "logits --model PATH --tokens IDS --out FILE.safetensors",
 		Short: "Write the logits of a sequence of tokens to a file",
 		Long: `Write what the model predicts at each position of a sequence of tokens: tensor
-"logits", F32 [tokens, vocabulary], computed in F32 whatever the stored type.
-No tokenizer is needed.`,
+"logits", F32 [tokens, vocabulary], computed in F32 whatever the stored
+type, unless --compute says otherwise. No tokenizer is needed.`,
 		Example: `  tenon logits --model model --adapter my-adapter --tokens 1,2,3 --out logits.safetensors`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {

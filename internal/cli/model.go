@@ -16,6 +16,7 @@ type modelFlags struct {
 	model, adapter string
 	threads        int
 	weights        string
+	compute        string
 	quant          quantFlags
 }
 
@@ -32,6 +33,7 @@ func (m *modelFlags) addAdapter(f *pflag.FlagSet) {
 func (m *modelFlags) addBase(f *pflag.FlagSet) {
 	m.addPaths(f)
 	f.StringVar(&m.weights, "weights", weightsStored, "hold the model's matrices as the file stores them, or decoded: stored or f32")
+	f.StringVar(&m.compute, "compute", tensor.ComputeF32.String(), "arithmetic of matrix products: f32; bf16, operands rounded to BF16 where that is faster; int16, 4-bit and Q8_0 weights by up to 8 rows, as in decoding, in 16-bit integers")
 	m.quant.add(f, "quantize", "encode the weights of linear layers, but the output head's, when the model is loaded: nf4, fp4 or q8_0")
 }
 
@@ -48,7 +50,7 @@ const (
 
 func (m *modelFlags) check() error {
 	_, err := m.quantize()
-	return errors.Join(checkWeights(m.weights), checkThreads(m.threads), err)
+	return errors.Join(checkWeights(m.weights), checkCompute(m.compute), checkThreads(m.threads), err)
 }
 
 // quantize returns how the model is to be quantised; the zero value is not.
@@ -67,6 +69,13 @@ func (m *modelFlags) quantize() (tensor.QuantOptions, error) {
 func checkWeights(how string) error {
 	if how != weightsStored && how != weightsF32 {
 		return usagef("--weights is %q, want %s or %s", how, weightsStored, weightsF32)
+	}
+	return nil
+}
+
+func checkCompute(how string) error {
+	if _, ok := tensor.ParseCompute(how); !ok {
+		return usagef("--compute is %q, want %v, %v or %v", how, tensor.ComputeF32, tensor.ComputeBF16, tensor.ComputeInt16)
 	}
 	return nil
 }
@@ -93,7 +102,8 @@ func (m *modelFlags) open(e *env) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.load(e, tenon.Options{Threads: m.threads, F32: m.weights == weightsF32, Quantize: quant})
+	compute, _ := tensor.ParseCompute(m.compute)
+	return m.load(e, tenon.Options{Threads: m.threads, F32: m.weights == weightsF32, Compute: compute, Quantize: quant})
 }
 
 // load loads the model, as the options say, and the adapter.

@@ -23,7 +23,7 @@ import (
 var (
 	decisive = []string{
 		"method", "init-adapter", "steps", "epochs", "batch", "accumulate", "seq", "pack", "lr", "schedule", "warmup",
-		"weight-decay", "clip", "seed", "no-shuffle", "quantize", "double-quant", "block", "optim",
+		"weight-decay", "clip", "seed", "no-shuffle", "quantize", "double-quant", "block", "compute", "optim",
 	}
 	carried = []string{"model", "weights", "data", "eval", "recompute", "save-every", "save-total"}
 )
