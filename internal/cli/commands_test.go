@@ -7,10 +7,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tenon-ml/tenon"
+	"github.com/tenon-ml/tenon/asm"
 	"github.com/tenon-ml/tenon/format/safetensors"
 	"github.com/tenon-ml/tenon/internal/golden"
 	"github.com/tenon-ml/tenon/tensor"
@@ -641,6 +643,50 @@ func TestConfigWarnings(t *testing.T) {
 	} {
 		r := tenonCmd(t, append(args, "--model", model)...)
 		if r.code != exitDone || strings.Count(r.err, "\n") != 1 || !strings.HasPrefix(r.err, "tenon: "+model) || !strings.Contains(r.err, "partial_rotary_factor") {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+}
+
+// TestCompute sees that --compute reaches the products: other logits, near by.
+func TestCompute(t *testing.T) {
+	dir := t.TempDir()
+	logits := func(compute, model string, tokens string) []float32 {
+		out := filepath.Join(dir, "logits.safetensors")
+		done(t, "logits", "--model", model, "--tokens", tokens, "--out", out, "--compute", compute)
+		x, _ := values(t, out, "logits")
+		return x
+	}
+	const half = testdata + "/autocast/model"
+	tokens := strings.TrimSuffix(strings.Repeat("3,5,8,13,", 8), ",")
+	exact, rounded := logits("f32", half, tokens), logits("bf16", half, tokens)
+	var off float64
+	for i, v := range exact {
+		off = max(off, math.Abs(float64(rounded[i]-v)))
+	}
+	if !(off > 1e-3 && off < 0.5) {
+		t.Errorf("logits in BF16 are off by %g", off)
+	}
+	const quantized = testdata + "/llama/gguf/chat.Q4_0.gguf"
+	if asm.HasInt16() && slices.Equal(logits("f32", quantized, "1,2"), logits("int16", quantized, "1,2")) {
+		t.Error("int16 changes nothing")
+	}
+
+	plant(t, dir, map[string]string{"d.jsonl": resumeData})
+	data := filepath.Join(dir, "d.jsonl")
+	eval := func(compute string) string {
+		return done(t, "eval", "--model", half, "--data", data, "--json", "--compute", compute)
+	}
+	if eval("f32") != eval("int16") { // no weight is quantised
+		t.Error("int16 changes F32 weights")
+	}
+	out := filepath.Join(dir, "out")
+	done(t, "finetune", "--model", half, "--data", data, "--out", out, "--steps", "2", "--json", "--compute", "bf16", "--save-every", "1")
+	tenonCmd(t, "finetune", "--resume", out, "--compute", "f32").failed(t, "--compute is f32, was bf16")
+	for _, args := range [][]string{
+		{"logits", "--tokens", "1", "--out", "x"}, {"generate", "--prompt", "a"}, {"eval", "--data", data}, {"finetune", "--data", data, "--out", "o"}, {"bench"},
+	} {
+		if r := tenonCmd(t, append(args, "--model", half, "--compute", "f64")...); r.code != exitUsage || !strings.Contains(r.err, `--compute is "f64", want f32, bf16 or int16`) {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}
