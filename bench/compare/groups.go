@@ -28,6 +28,8 @@ var groups = []struct {
 	{"prefill", (*runner).prefill},
 	{"step", (*runner).step},
 	{"threads", (*runner).threads},
+	{"nf4", (*runner).nf4},
+	{"qlora", (*runner).qlora},
 }
 
 func groupNames() []string {
@@ -309,8 +311,9 @@ type stepper struct {
 	end   chan error
 }
 
-func (r *runner) newStepper(threads int, c tensor.Compute) (*stepper, error) {
-	m, err := r.load("Q4_1", tenon.Options{Threads: threads, F32: true}, c)
+func (r *runner) newStepper(threads int, c tensor.Compute, o tenon.Options) (*stepper, error) {
+	o.Threads = threads
+	m, err := r.load("Q4_1", o, c)
 	if err != nil {
 		return nil, err
 	}
@@ -384,7 +387,7 @@ func (r *runner) step() error {
 				}
 				against = append(against, r.against(key, threads, map[string]any{})...)
 			}
-			s, err := r.newStepper(threads, c)
+			s, err := r.newStepper(threads, c, tenon.Options{F32: true})
 			if err != nil {
 				return err
 			}
@@ -404,11 +407,11 @@ func (r *runner) threads() error {
 	if most() < 2 {
 		return nil
 	}
-	two, err := r.newStepper(2, tensor.ComputeF32)
+	two, err := r.newStepper(2, tensor.ComputeF32, tenon.Options{F32: true})
 	if err != nil {
 		return err
 	}
-	one, err := r.newStepper(1, tensor.ComputeF32)
+	one, err := r.newStepper(1, tensor.ComputeF32, tenon.Options{F32: true})
 	if err != nil {
 		return errors.Join(err, two.close())
 	}

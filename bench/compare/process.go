@@ -24,7 +24,7 @@ type process struct {
 
 // scripts are the peers that are Python, by the first word of their key; the other
 // words are arguments.
-var scripts = map[string]string{"openblas": "openblas.py", "onednn": "onednn.py", "ggml": "ggml.py", "torch": "torch_lora.py", "llamacpp": "llamacpp.py"}
+var scripts = map[string]string{"openblas": "openblas.py", "onednn": "onednn.py", "ggml": "ggml.py", "torch": "torch_lora.py", "qlora": "torch_qlora.py", "llamacpp": "llamacpp.py"}
 
 // process returns the peer of a key, started when it is first asked for and kept to
 // the CPUs that this process has then; nil if it is not to be had.

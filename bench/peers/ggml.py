@@ -3,10 +3,12 @@ Run by bench/compare (see serve.py).
 
 	python bench/peers/ggml.py --threads 2
 	{"types": ["q4_0", "q4_K", "iq4_nl"], "n": 4096, "k": 4096, "reps": 100}
+	{"types": ["iq4_nl"], "n": 4096, "k": 4096, "out_prod": 16, "reps": 1}
 
 The weights are many equal matrices, 192 MB together, that one graph goes through, as a
 decoded token does. 4-bit types are in the interleaved form that llama.cpp gives them
-when it loads a file. Of several types the fastest counts.
+when it loads a file. Of several types the fastest counts. With out_prod it is instead the
+product of so many rows [n] with one matrix [n, k], as the gradient of a product has it.
 """
 
 import argparse
@@ -43,6 +45,7 @@ init = function(base, "ggml_init", P, Init)
 free = function(base, "ggml_free", None, P)
 new_tensor = function(base, "ggml_new_tensor_2d", P, P, I, L, L)
 mul_mat = function(base, "ggml_mul_mat", P, P, P, P)
+out_prod = function(base, "ggml_out_prod", P, P, P, P)
 new_graph = function(base, "ggml_new_graph", P, P)
 expand = function(base, "ggml_build_forward_expand", None, P, P)
 allocate = function(base, "ggml_backend_alloc_ctx_tensors_from_buft", P, P, P)
@@ -63,12 +66,13 @@ ROTATED = 192 << 20
 made = {}  # graphs by type and shape
 
 
-def graph(kind, n, k):
-    """A graph of products with as many matrices as fill ROTATED, and their number."""
-    if (kind, n, k) in made:
-        return made[kind, n, k]
+def graph(kind, n, k, rows):
+    """A graph of products with as many matrices as fill ROTATED, and their number; with
+    rows, of one OUT_PROD."""
+    if (kind, n, k, rows) in made:
+        return made[kind, n, k, rows]
     size = row_size(TYPES[kind], k) * n
-    count = -(-ROTATED // size)
+    count = 1 if rows else -(-ROTATED // size)
     x = np.random.default_rng(0).uniform(-1, 1, n * k).astype(np.float32)
     data = ctypes.create_string_buffer(size)
     if kind == "f32":
@@ -77,25 +81,25 @@ def graph(kind, n, k):
         quantize(TYPES[kind], x.ctypes.data, data, 0, n, k, None)
     contexts = [init(Init(64 << 20, None, True)) for _ in range(2)]
     weights = [new_tensor(contexts[0], TYPES[kind], k, n) for _ in range(count)]
-    buffers = [allocate(contexts[0], repacked() if kind in INTERLEAVED else plain())]
+    buffers = [allocate(contexts[0], repacked() if kind in INTERLEAVED and not rows else plain())]
     for w in weights:
         tensor_set(w, data, 0, size)
-    row = new_tensor(contexts[1], 0, k, 1)
+    row = new_tensor(contexts[1], 0, rows, n) if rows else new_tensor(contexts[1], 0, k, 1)
     g = new_graph(contexts[1])
     for w in weights:
-        expand(g, mul_mat(contexts[1], w, row))
+        expand(g, (out_prod if rows else mul_mat)(contexts[1], w, row))
     buffers.append(allocate(contexts[1], plain()))
-    tensor_set(row, x.ctypes.data, 0, 4 * k)
-    made[kind, n, k] = g, count
+    tensor_set(row, x.ctypes.data, 0, 4 * (rows * n or k))
+    made[kind, n, k, rows] = g, count
     compute(backend, g)
     return g, count
 
 
-def run(types, n, k, reps):
+def run(types, n, k, reps, out_prod=0):
     """Seconds of one product, of the fastest of the types."""
     best = float("inf")
     for kind in types:
-        g, count = graph(kind, n, k)
+        g, count = graph(kind, n, k, out_prod)
         times = max(1, reps // count)
         start = time.perf_counter()
         for _ in range(times):
