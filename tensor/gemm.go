@@ -19,6 +19,7 @@ const (
 	packRows   = 32      // rows of a in a packing task, about
 	directRows = 24      // up to here, rows of b are read where they lie: packing costs more
 	thinCols   = 64      // up to here, rows of a are read where they lie
+	swapCols   = 16      // up to here, columns of c are computed as rows; no more than PackRows' tiles
 	skinnyRows = 8       // up to here, rows of a transposed b are streamed, not packed
 	serialWork = 1 << 17
 	decodeLen  = 16 << 10 // floats that a skinny task decodes at a time
@@ -48,16 +49,49 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 	}
 	g := w.takeGemm(c, ldc, a, b, m, n, k, alpha, accumulate)
 	defer w.giveGemm(g)
+	if g.swaps() {
+		g.a, g.b, g.m, g.n, g.swapped = b.transposed(), a.transposed(), n, m, true
+	}
 	g.serial = w.n == 1 || m*n*k < serialWork
 	if g.skinny() {
 		g.run(w, g.startSkinny(taskBytes(b.dt.Bytes(n*k), w.n)), g.stream)
 	} else {
-		g.bf16 = w.compute == ComputeBF16 && m > directRows && n > thinCols && k > thinCols
+		g.bf16 = w.compute == ComputeBF16 && g.m > directRows && g.n > thinCols && k > thinCols
 		g.pairs = g.bf16 && asm.HasBF16()
-		g.direct = m <= directRows && a.dt == F32 && b.dt == F32 && b.cs == 1
-		g.frozen = b.dt == Panels && b.rs == 1 && b.cs != 1 && !g.bf16
-		g.tiled = a.dt != F32 || g.bf16 || !g.direct && n > thinCols
+		g.direct = g.m <= directRows && g.a.dt == F32 && g.b.dt == F32 && g.b.cs == 1
+		g.frozen = g.b.dt == Panels && g.b.rs == 1 && g.b.cs != 1 && !g.bf16
+		g.tiled = g.a.dt != F32 || g.bf16 || !g.direct && g.n > thinCols
 		g.runPacked(w)
+	}
+}
+
+// swaps reports whether to compute cᵀ = bᵀ·aᵀ, since few columns would not fill a
+// tile: dzᵀ·h, whose dz is then read where it lies, and x·Aᵀ, whose rows are streamed.
+func (g *gemmCall) swaps() bool {
+	if g.n > swapCols || g.m < 4*swapCols || g.a.dt != F32 || g.b.dt != F32 {
+		return false
+	}
+	return g.a.cs != 1 || g.n <= skinnyRows && g.b.cs != 1
+}
+
+// put writes cᵀ, in rows of n elements, to n rows of c from row i on.
+func (g *gemmCall) put(i int, t []float32, n, worker int) {
+	c, cols := g.c[i*g.ldc:], g.m
+	if g.ldc == cols && !g.accumulate && g.alpha == 1 {
+		asm.PackRows(c[:n*cols], t, n, 1, cols, n, cols)
+		return
+	}
+	rows := floats(&g.edge[worker], n*cols)
+	asm.PackRows(rows, t, n, 1, cols, n, cols)
+	for r := range n {
+		row := c[r*g.ldc:][:cols]
+		for j, v := range rows[r*cols:][:cols] {
+			v *= g.alpha
+			if g.accumulate {
+				v += row[j]
+			}
+			row[j] = v
+		}
 	}
 }
 
@@ -71,6 +105,7 @@ type gemmCall struct {
 	alpha      float32
 	accumulate bool
 	serial     bool
+	swapped    bool // this is cᵀ = bᵀ·aᵀ, n columns of m elements
 	direct     bool // b is not packed
 	frozen     bool // b is packed already
 	bf16       bool // operands are rounded to BF16
@@ -113,6 +148,7 @@ func (w *Workers) takeGemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha
 	}
 	g.c, g.ldc, g.a, g.b, g.m, g.n, g.k, g.alpha, g.accumulate = c, ldc, a, b, m, n, k, alpha, accumulate
 	g.int16 = w.compute == ComputeInt16
+	g.swapped = false
 	return g
 }
 
@@ -188,7 +224,7 @@ func (g *gemmCall) runPacked(w *Workers) {
 	}
 	cols := min(g.n, gemmCols)
 	inner := min(g.k, max(1, packFloats/(cols*g.depth))*g.depth)
-	if g.frozen {
+	if g.frozen || g.direct {
 		cols, inner = g.n, g.k
 	}
 	rows := min(g.m, ceil(packFloats/inner, g.aRows)*g.aRows)
@@ -226,6 +262,9 @@ func (g *gemmCall) grid(threads int) int {
 	want := 12 * threads
 	most := ceil(g.nn, groupCols)
 	g.rowBlocks = max(ceil(g.mm, gemmRows), min(ceil(want, most), ceil(g.mm, g.height)))
+	if g.swapped {
+		g.rowBlocks = 1 // see put
+	}
 	g.rows = ceil(ceil(g.mm, g.rowBlocks), g.height) * g.height
 	g.rowBlocks = ceil(g.mm, g.rows)
 	groups := max(ceil(g.nn, groupMost), min(most, ceil(want, g.rowBlocks)))
@@ -359,33 +398,43 @@ func (g *gemmCall) piece(j, l, kk int) (panels []float32, stride int) {
 func (g *gemmCall) multiplyTask(task, worker int) {
 	i, j := task%g.rowBlocks*g.rows, task/g.rowBlocks*g.width
 	mm, nn := min(g.rows, g.mm-i), min(g.width, g.nn-j)
-	c := g.c[(g.i0+i)*g.ldc+g.j0+j:]
+	if g.swapped {
+		t := floats(&g.local[worker], mm*nn)
+		g.multiplyPieces(t, nn, i, j, mm, nn, 1, false, worker)
+		g.put(j, t, nn, worker)
+		return
+	}
+	g.multiplyPieces(g.c[(g.i0+i)*g.ldc+g.j0+j:], g.ldc, i, j, mm, nn, g.alpha, g.accumulate, worker)
+}
+
+// multiplyPieces writes the product of rows i to i+mm and columns j to j+nn to c.
+func (g *gemmCall) multiplyPieces(c []float32, ldc, i, j, mm, nn int, alpha float32, accumulate bool, worker int) {
 	for l := 0; l < g.ll; l += g.depth {
 		kk := min(g.depth, g.ll-l)
-		add := g.accumulate || g.l0+l > 0
+		add := accumulate || g.l0+l > 0
 		panels, stride := g.piece(j, l, kk)
 		if g.tiled {
 			tiles := g.tiles[g.words(l)*g.mm+i*g.words(kk):]
 			if g.pairs {
-				asm.GemmTilesBF16(c, g.ldc, tiles, g.height, panels, stride, mm, nn, g.words(kk), g.alpha, add)
+				asm.GemmTilesBF16(c, ldc, tiles, g.height, panels, stride, mm, nn, g.words(kk), alpha, add)
 			} else {
-				asm.GemmTiles(c, g.ldc, tiles, g.height, panels, stride, mm, nn, kk, g.alpha, add)
+				asm.GemmTiles(c, ldc, tiles, g.height, panels, stride, mm, nn, kk, alpha, add)
 			}
 			continue
 		}
 		a := &g.a
 		rows := a.f32[(g.i0+i)*a.rs+(g.l0+l)*a.cs:]
 		if !g.direct {
-			asm.GemmPanels(c, g.ldc, rows, a.rs, a.cs, panels, stride, mm, nn, kk, g.alpha, add)
+			asm.GemmPanels(c, ldc, rows, a.rs, a.cs, panels, stride, mm, nn, kk, alpha, add)
 			continue
 		}
 		b := g.b.f32[(g.l0+l)*g.b.rs+g.j0+j:]
 		whole := nn &^ (asm.TileCols - 1)
-		asm.GemmRows(c, g.ldc, rows, a.rs, a.cs, b, g.b.rs, mm, whole, kk, g.alpha, add)
+		asm.GemmRows(c, ldc, rows, a.rs, a.cs, b, g.b.rs, mm, whole, kk, alpha, add)
 		if rest := nn - whole; rest > 0 {
 			panel := floats(&g.edge[worker], kk*asm.TileCols)
 			asm.Pack(panel, b[whole:], g.b.rs, 1, kk, rest)
-			asm.GemmPanels(c[whole:], g.ldc, rows, a.rs, a.cs, panel, len(panel), mm, rest, kk, g.alpha, add)
+			asm.GemmPanels(c[whole:], ldc, rows, a.rs, a.cs, panel, len(panel), mm, rest, kk, alpha, add)
 		}
 	}
 }

@@ -19,7 +19,7 @@ func BenchmarkGemm(b *testing.B) {
 	rows := []shape{{1, 4096, 4096}, {2, 4096, 4096}, {4, 4096, 4096}, {8, 4096, 4096}, {16, 4096, 4096}, {64, 4096, 4096}, {128, 4096, 4096}, {512, 4096, 4096},
 		{1, 11008, 4096}, {16, 11008, 4096}, {128, 11008, 4096}, {512, 11008, 4096}, {1, 576, 576}}
 	var down, up, left, right []shape // thin: x·Aᵀ, u·A and h·Bᵀ, uᵀ·x, dzᵀ·h
-	for _, r := range []int{8, 16, 64} {
+	for _, r := range []int{8, 16, 32, 64} {
 		down = append(down, shape{512, r, 576}, shape{512, r, 1536})
 		up = append(up, shape{512, 576, r}, shape{512, 1536, r})
 		left = append(left, shape{r, 576, 512}, shape{r, 1536, 512})

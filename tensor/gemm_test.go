@@ -73,11 +73,12 @@ func (x gemmCase) String() string {
 
 func gemmCases() (cases []gemmCase) {
 	for _, s := range [][3]int{{1, 1, 1}, {1, 33, 40}, {2, 5, 7}, {3, 16, 64}, {5, 31, 9}, {6, 16, 8}, {7, 17, 33}, {8, 65, 100}, {9, 15, 129}, {13, 48, 385},
-		{64, 64, 64}, {97, 8, 70}, {100, 130, 3}, {130, 70, 770}, {33, 2100, 40}, {200, 16, 576}, {1, 300, 17000}, {50, 96, 0}} {
+		{64, 64, 64}, {97, 8, 70}, {100, 130, 3}, {130, 70, 770}, {33, 2100, 40}, {200, 16, 576}, {1, 300, 17000}, {50, 96, 0},
+		{64, 1, 17}, {67, 3, 300}, {129, 7, 15}, {200, 8, 576}, {301, 9, 530}, {1000, 13, 41}, {2050, 16, 70}, {66, 2, 17000}} {
 		for mode := range 4 {
 			cases = append(cases, gemmCase{s[0], s[1], s[2], mode&1 != 0, mode&2 != 0, F32, F32, 1, false})
 		}
-		cases = append(cases, gemmCase{s[0], s[1], s[2], false, true, F32, F32, 0.75, true}, gemmCase{s[0], s[1], s[2], true, false, F32, F32, -2, false})
+		cases = append(cases, gemmCase{s[0], s[1], s[2], false, true, F32, F32, 0.75, true}, gemmCase{s[0], s[1], s[2], true, false, F32, F32, -2, false}, gemmCase{s[0], s[1], s[2], true, false, F32, F32, 0.5, true})
 	}
 	for dt := range numDTypes {
 		block, _ := dt.Block()

@@ -14,6 +14,11 @@ type matrix struct {
 	rs, cs int
 }
 
+func (x matrix) transposed() matrix {
+	x.rs, x.cs = x.cs, x.rs
+	return x
+}
+
 // block returns the length of the blocks that x can be cut between.
 func (x *matrix) block() int {
 	if x.quant != nil {

@@ -95,12 +95,11 @@ func (g *gemmCall) streamTask(task, worker int) {
 	j := task * g.width
 	nn := min(g.width, g.n-j)
 	a, b := &g.a, &g.b
-	c := g.c[j:]
-	direct := g.alpha == 1 && !g.accumulate
+	direct := g.alpha == 1 && !g.accumulate && !g.swapped
 	local := floats(&g.local[worker], skinnyLen+max(decodeLen, g.k))
-	out, ldo := c, g.ldc
-	if !direct {
-		out, ldo = local[:g.m*nn], nn
+	out, ldo := local[:g.m*nn], nn
+	if direct {
+		out, ldo = g.c[j:], g.ldc
 	}
 	switch {
 	case len(g.integers) > 0 && b.quant != nil:
@@ -121,8 +120,12 @@ func (g *gemmCall) streamTask(task, worker int) {
 	if direct {
 		return
 	}
+	if g.swapped {
+		g.put(j, out, nn, worker)
+		return
+	}
 	for i := range g.m {
-		row, sums := c[i*g.ldc:][:nn], out[i*ldo:]
+		row, sums := g.c[i*g.ldc+j:][:nn], out[i*ldo:]
 		if g.accumulate {
 			asm.AddScaled(row, sums, g.alpha)
 		} else {
