@@ -333,7 +333,7 @@ func parseSize(s string) (int64, error) {
 		number = ""
 	}
 	v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if err != nil || !(v > 0) || v*unit > 1<<60 {
+	if err != nil || !(v*unit >= 1) || v*unit > 1<<60 {
 		return 0, fmt.Errorf("%q is no size such as 6GB or 500MB", s)
 	}
 	return int64(v * unit), nil

@@ -101,7 +101,7 @@ func TestParseSize(t *testing.T) {
 			t.Errorf("%q: %d, %v, want %d", s, got, err, want)
 		}
 	}
-	for _, s := range []string{"", "GB", "-1GB", "0", "6GiB", "6XB", "1e30GB", "nan", "6GBGB"} {
+	for _, s := range []string{"", "GB", "-1GB", "0", "0.5", "6GiB", "6XB", "1e30GB", "nan", "6GBGB"} {
 		if got, err := parseSize(s); err == nil {
 			t.Errorf("%q: %d, want an error", s, got)
 		}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/tenon-ml/tenon/autograd"
@@ -106,12 +108,9 @@ func TestCached(t *testing.T) {
 	}
 }
 
-// TestCacheTypes: F16 and Q8_0 caches give the logits of an F32 one but for the
-// rounding of keys and values, and take the memory that they should while the text
-// grows past their room.
-func TestCacheTypes(t *testing.T) {
-	dev := tensor.NewCPU(2)
-	defer dev.Close()
+// random returns a small model of random weights, whose heads are of 32.
+func random(t *testing.T, dev tensor.Device) *Model {
+	t.Helper()
 	c, err := ParseConfig([]byte(`{"model_type": "llama", "vocab_size": 97, "hidden_size": 128, "intermediate_size": 96,
 		"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024,
 		"rms_norm_eps": 1e-5, "rope_theta": 10000, "hidden_act": "silu"}`))
@@ -129,6 +128,16 @@ func TestCacheTypes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return m
+}
+
+// TestCacheTypes: F16 and Q8_0 caches give the logits of an F32 one but for the
+// rounding of keys and values, and take the memory that they should while the text
+// grows past their room.
+func TestCacheTypes(t *testing.T) {
+	dev := tensor.NewCPU(2)
+	defer dev.Close()
+	m := random(t, dev)
 	defer nn.Release(m)
 	ids := make([]int32, 600)
 	for i := range ids {
@@ -299,5 +308,66 @@ func TestGenerateAllocates(t *testing.T) {
 			nn.Release(m)
 			dev.Close()
 		}
+	}
+}
+
+// TestGenerateTogether: goroutines that generate at once on one model, in F32 and in NF4,
+// with different adapters, caches and sampling, get what each gets alone.
+func TestGenerateTogether(t *testing.T) {
+	dev := tensor.NewCPU(2)
+	defer dev.Close()
+	m := random(t, dev)
+	defer nn.Release(m)
+	var requests []nn.Request
+	for i, cache := range []tensor.DType{tensor.F32, tensor.F16, tensor.Q8_0, tensor.F16} {
+		r := nn.Request{Prompt: []int32{1, 2, int32(3 + i)}, MaxTokens: 24, Cache: cache}
+		if i > 0 {
+			a, err := lora.New(m, fmt.Sprint("a", i), lora.Config{Rank: 2 + i, Alpha: 16, Targets: lora.Names{AllLinear: true}, Init: "random"}, uint64(i), dev)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Remove()
+			r.Adapter, r.Sampling = a.Use(), nn.Sampling{Temperature: 1, TopP: 0.9, Seed: uint64(i)}
+		}
+		requests = append(requests, r)
+	}
+	for _, base := range []string{"F32", "NF4"} {
+		if base == "NF4" {
+			for _, s := range nn.Slots(m) {
+				l, ok := s.Layer().(*nn.Linear)
+				if !ok || s.Layer() == m.Head {
+					continue
+				}
+				w := l.Weight.T
+				q, err := tensor.Quantize(dev, w.F32(), w.Shape(), tensor.QuantOptions{DType: tensor.NF4, Block: 64, Double: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.Release()
+				l.Weight.T = q
+			}
+		}
+		var want [][]int32
+		for _, r := range requests {
+			want = append(want, generate(t, m, dev, r))
+		}
+		var wait sync.WaitGroup
+		for i, r := range requests {
+			wait.Go(func() {
+				for range 3 {
+					var got []int32
+					for id, err := range nn.Generate(context.Background(), m, dev, r, nil) {
+						if err != nil {
+							t.Error(err)
+						}
+						got = append(got, id)
+					}
+					if !slices.Equal(got, want[i]) {
+						t.Errorf("%s, request %d: %v beside others, alone %v", base, i, got, want[i])
+					}
+				}
+			})
+		}
+		wait.Wait()
 	}
 }
