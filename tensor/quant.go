@@ -163,9 +163,7 @@ func (q *Quant) scales(buf []float32, b, n int) []float32 {
 // decode writes elements at to at+len(dst) of a tensor on the CPU, whose codes
 // these are, to dst; with stream, past the caches.
 func (q *Quant) decode(dst []float32, codes []byte, at int, stream bool) {
-	decode := asm.DecodeNF4
 	if stream {
-		decode = asm.StreamNF4
 		defer asm.StreamFence()
 	}
 	var buf [64]float32
@@ -181,7 +179,12 @@ func (q *Quant) decode(dst []float32, codes []byte, at int, stream bool) {
 			n *= blocks
 		}
 		n = min(n, len(dst))
-		decode(dst[:n], codes[at/2:], q.scales(buf[:], at/q.Block, blocks), q.Block, q.book)
+		// A call through a variable would move buf to the heap.
+		if scales := q.scales(buf[:], at/q.Block, blocks); stream {
+			asm.StreamNF4(dst[:n], codes[at/2:], scales, q.Block, q.book)
+		} else {
+			asm.DecodeNF4(dst[:n], codes[at/2:], scales, q.Block, q.book)
+		}
 		dst, at = dst[n:], at+n
 	}
 }

@@ -15,9 +15,9 @@ import (
 
 // What a reader may take for a file of a few kilobytes or megabytes.
 const (
-	maxTime   = 5 * time.Second
-	maxMemory = 1 << 30 // resident
-	maxLine   = 1 << 20 // of an error
+	patience  = time.Minute // seconds at the most, but for the race detector on a busy machine
+	maxMemory = 1 << 30     // resident
+	maxLine   = 1 << 20     // of an error
 )
 
 // Rounds is how many mutants a test tries: few of them, fewer with -short, or as
@@ -37,10 +37,15 @@ func Rounds(t testing.TB, few int) int {
 	return n
 }
 
-// Guard calls f in another goroutine, and fails the test if it panics, takes more
-// than five seconds or more than a gigabyte, or returns an error that is not one
+// Guard calls f in another goroutine, and fails the test if it panics, does not come
+// to an end, takes more than a gigabyte, or returns an error that is not one
 // printable line with all of the names in it.
 func Guard(t testing.TB, about string, f func() error, names ...string) (ok bool) {
+	t.Helper()
+	return guard(t, patience, about, f, names...)
+}
+
+func guard(t testing.TB, patience time.Duration, about string, f func() error, names ...string) (ok bool) {
 	t.Helper()
 	// From here on the system notes the highest resident size anew.
 	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
@@ -51,7 +56,6 @@ func Guard(t testing.TB, about string, f func() error, names ...string) (ok bool
 		stack []byte
 	}
 	done := make(chan result, 1)
-	begin := time.Now()
 	go func() {
 		var r result
 		defer func() {
@@ -65,12 +69,10 @@ func Guard(t testing.TB, about string, f func() error, names ...string) (ok bool
 	var r result
 	select {
 	case r = <-done:
-	case <-time.After(4 * maxTime):
+	case <-time.After(patience):
 		stack := make([]byte, 1<<20)
-		t.Fatalf("%s: still at it after %v\n%s", about, 4*maxTime, stack[:runtime.Stack(stack, true)])
-	}
-	if d := time.Since(begin); d > maxTime {
-		t.Errorf("%s: took %v", about, d)
+		t.Fatalf("%s: still at it after %v\n%s", about, patience, stack[:runtime.Stack(stack, true)])
+		return false
 	}
 	if n := resident("VmHWM:") - before; n > maxMemory {
 		t.Errorf("%s: took %d bytes", about, n)
