@@ -2,6 +2,7 @@ package tenon_test
 
 import (
 	"maps"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -200,4 +201,38 @@ func sameDigest(t *testing.T, a, b *tenon.Model) string {
 		t.Error("two digests of one model")
 	}
 	return x
+}
+
+// A packed model computes what it did, to rounding, with an adapter too.
+func TestPack(t *testing.T) {
+	m, err := tenon.Load(filepath.Join("testdata", "llama", "head-dim"), tenon.Options{F32: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	a, err := lora.New(m.LM, "a", lora.Config{Rank: 4, Alpha: 8, Targets: lora.ParseNames("all-linear")}, 1, m.Device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := computed(m, nil, false).logits
+	m.Pack()
+	packed := 0
+	for _, p := range nn.Params(m.LM) {
+		if p.T.DType() == tensor.Panels {
+			packed++
+		}
+	}
+	if packed == 0 {
+		t.Fatal("no matrix is packed")
+	}
+	got := computed(m, nil, false).logits
+	for i := range want {
+		if d := math.Abs(float64(got[i] - want[i])); d > 1e-5 {
+			t.Fatalf("logit %d is %g, was %g", i, got[i], want[i])
+		}
+	}
+	ids, use := manyIDs(m), a.Use()
+	arena := tensor.NewArena(m.Device)
+	defer arena.Close()
+	nn.Logits(m.LM, &nn.Step{Tape: autograd.NoGrad(arena), B: 1, T: len(ids), Adapter: use}, ids)
 }

@@ -100,6 +100,20 @@ func (m *Model) Tokenizer() (*tokenizer.Tokenizer, error) { return m.tokenizer()
 // Template returns the model's chat template.
 func (m *Model) Template() (*chat.Template, error) { return m.template() }
 
+// Pack lays the F32 matrices of a model that will not be trained out as products read
+// them (tensor.Pack), in their own memory, so that no product does it again. No call
+// may be under way. Afterwards the model computes as before, and rows of these
+// matrices are no longer in one piece: SaveCheckpoint and training want a model that is
+// not packed.
+func (m *Model) Pack() {
+	for _, s := range nn.Slots(m.LM) {
+		if l, ok := s.Layer().(nn.Affine); ok {
+			w := l.Affine(&nn.Step{}).W
+			w.T = w.T.Pack()
+		}
+	}
+}
+
 // Close releases the model's memory. No call may be under way.
 func (m *Model) Close() error {
 	nn.Release(m.LM)

@@ -56,6 +56,7 @@ the end. Temperature 0, the default, always takes the likeliest token.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, model.close()) }()
+			model.Pack()
 			r.Adapter = model.active()
 			g, err := model.Generate(cmd.Context(), r, func(piece string) error {
 				if asJSON {
