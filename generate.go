@@ -69,7 +69,7 @@ func (m *Model) Encode(r Request) ([]int32, error) {
 }
 
 // Generate generates a text. It calls show with each piece as soon as it is known
-// not to begin a stop text; show's error ends the generation.
+// not to begin a stop text; show's error ends the generation. A nil show shows nothing.
 func (m *Model) Generate(ctx context.Context, r Request, show func(piece string) error) (*Generation, error) {
 	tok, err := m.Tokenizer()
 	if err != nil {
@@ -82,6 +82,9 @@ func (m *Model) Generate(ctx context.Context, r Request, show func(piece string)
 	q := nn.Request{Prompt: prompt, MaxTokens: r.MaxTokens, Sampling: r.Sampling, EOS: tok.Stops(), Adapter: r.Adapter, Cache: r.Cache}
 	if len(q.EOS) == 0 {
 		q.EOS = m.LM.Config.EOS
+	}
+	if show == nil {
+		show = func(string) error { return nil }
 	}
 	g := &Generation{IDs: []int32{}, PromptTokens: len(prompt)}
 	out := stopper{stop: r.Stop}

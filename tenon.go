@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -156,6 +157,14 @@ func openSource(path string) (*source, error) {
 		return nil, fmt.Errorf("%s: is no model: want a Hugging Face folder, a .safetensors or a .gguf file", path)
 	}
 	c, err := llama.ReadConfig(configFile(path))
+	if info.IsDir() && errors.Is(err, fs.ErrNotExist) {
+		entries, _ := os.ReadDir(path)
+		for _, e := range entries {
+			if strings.EqualFold(filepath.Ext(e.Name()), ".gguf") {
+				return nil, fmt.Errorf("%w; a GGUF file is named itself: %s", err, filepath.Join(path, e.Name()))
+			}
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ const nestedBlock = 256
 // QuantOptions says how Quantize encodes.
 type QuantOptions struct {
 	DType  DType // NF4, FP4 or Q8_0, for which the rest has no meaning
-	Block  int   // elements that share a scale: a power of two, 32 to 4096
+	Block  int   // elements that share a scale: a power of two, 32 to 4096; usually 64. 0 is an error
 	Double bool  // quantise the scales too
 
 	// SearchAbsmax chooses scales by squared error; else they are each block's largest

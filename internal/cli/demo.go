@@ -23,9 +23,10 @@ this command; no file is read or written and nothing is fetched.
 
 The model turns requests into the commands of four robots. The demo shows that it
 cannot command one of them after an update of its language, trains a LoRA adapter on
-requests to it, asks again, and merges the adapter. It judges itself on requests whose commands were not in the
-adapter's training data, and fails unless at most 5 % of the answers are right
-before, at least 90 % after, and the merged model agrees with the adapted one.`,
+requests to it, asks again, and merges the adapter. It judges itself on requests
+whose commands were not in the adapter's training data, and fails unless at most
+5 % of the answers are right before, at least 90 % after, and the merged model
+agrees with the adapted one.`,
 		Example: `  tenon demo
   tenon demo --threads 1 --json`,
 		Args: noArgs,

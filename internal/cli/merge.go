@@ -32,9 +32,9 @@ checkpoint is complete.
 --requantize encodes the sum again and prints what that did to each weight, and with
 --eval to the loss on a text: in nf4 or fp4 for bitsandbytes, where other tensors
 keep their type unless --dtype is given, or in q8_0, for a GGUF file, into a GGUF
-file (OUT/model.Q8_0.gguf) in which what the adapter does not change is as it was. The error is about as large as the
-one that quantising the base made, and may be larger than what was trained: keep
-the adapter beside its base where that matters.`,
+file (OUT/model.Q8_0.gguf) in which what the adapter does not change is as it was.
+The error is about as large as the one that quantising the base made, and may be
+larger than what was trained: keep the adapter beside its base where that matters.`,
 		Example: `  tenon merge --model model --adapter my-adapter --out merged --dtype bf16
   tenon merge --model model-nf4 --adapter my-adapter --out merged-nf4 --requantize nf4 --eval held-out.jsonl`,
 		Args: noArgs,
