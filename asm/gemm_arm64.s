@@ -22,10 +22,6 @@ TEXT ·gemm1(SB), NOSPLIT, $0-69
 	VEOR V9.B16, V9.B16, V9.B16
 	VEOR V10.B16, V10.B16, V10.B16
 	VEOR V11.B16, V11.B16, V11.B16
-	VEOR V12.B16, V12.B16, V12.B16
-	VEOR V13.B16, V13.B16, V13.B16
-	VEOR V14.B16, V14.B16, V14.B16
-	VEOR V15.B16, V15.B16, V15.B16
 	MOVD ZR, R7
 	CBZ R10, write
 single:
@@ -38,22 +34,7 @@ single:
 	ADD R11, R7
 	ADD R9, R8
 	SUB $1, R10
-	CBZ R10, sum
-	VLD1 (R8), [V0.S4, V1.S4, V2.S4, V3.S4]
-	FMOVS (R1)(R7), F4
-	WORD $0x4f84100c // fmla v12.4s, v0.4s, v4.s[0]
-	WORD $0x4f84102d // fmla v13.4s, v1.4s, v4.s[0]
-	WORD $0x4f84104e // fmla v14.4s, v2.4s, v4.s[0]
-	WORD $0x4f84106f // fmla v15.4s, v3.4s, v4.s[0]
-	ADD R11, R7
-	ADD R9, R8
-	SUB $1, R10
 	CBNZ R10, single
-sum:
-	WORD $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
-	WORD $0x4e2dd529 // fadd v9.4s, v9.4s, v13.4s
-	WORD $0x4e2ed54a // fadd v10.4s, v10.4s, v14.4s
-	WORD $0x4e2fd56b // fadd v11.4s, v11.4s, v15.4s
 write:
 	MOVWU alpha+64(FP), R0
 	VDUP R0, V4.S4

@@ -167,6 +167,9 @@ func (o *Options) check() error {
 			bad("the %s is %d, want 1 to %d", n.what, n.v, 1<<24)
 		}
 	}
+	if err == nil && int64(o.Batch)*int64(o.Seq) > 1<<24 {
+		bad("the batch has %d tokens, want at most %d", int64(o.Batch)*int64(o.Seq), 1<<24)
+	}
 	if o.VirtualTokens < 1 && virtual(o.Method) {
 		bad("%s wants a number of virtual tokens", o.Method)
 	}

@@ -1,8 +1,8 @@
 package main
 
-// gemmARM64 keeps a tile of 6x16 in V8..V31, four registers a row. A single row
-// has too few of them to hide the latency of a multiply-add: it has four more in
-// V12..V15, for every other step.
+// gemmARM64 keeps a tile of 6x16 in V8..V31, four registers a row. A single row waits
+// for its multiply-adds; a second sum for every other step would hide that, and make
+// an element's bits depend on how many rows its tile has.
 func gemmARM64(p func(string, ...any), rows int) {
 	word := func(w uint32, format string, args ...any) { p("WORD $0x%08x // "+format, append([]any{w}, args...)...) }
 	p("MOVD k+0(FP), R10")
@@ -19,42 +19,24 @@ func gemmARM64(p func(string, ...any), rows int) {
 	for r := 1; r < rows; r++ {
 		p("ADD R0, R%d, R%d", r, r+1)
 	}
-	sets := 1
-	if rows == 1 {
-		sets = 2
-	}
-	for v := range 4 * rows * sets {
+	for v := range 4 * rows {
 		p("VEOR V%d.B16, V%d.B16, V%d.B16", 8+v, 8+v, 8+v)
 	}
 	p("MOVD ZR, R7")
 	p("CBZ R10, write")
-	step := func(set int) {
-		p("VLD1 (R8), [V0.S4, V1.S4, V2.S4, V3.S4]")
-		for r := range rows {
-			p("FMOVS (R%d)(R7), F%d", 1+r, 4+r%4)
-			for q := range 4 {
-				d, t := 8+4*(r+set)+q, 4+r%4
-				word(0x4F801000|uint32(t<<16|q<<5|d), "fmla v%d.4s, v%d.4s, v%d.s[0]", d, q, t)
-			}
-		}
-		p("ADD R11, R7")
-		p("ADD R9, R8")
-	}
 	p("single:")
-	step(0)
-	p("SUB $1, R10")
-	if sets == 2 {
-		p("CBZ R10, sum")
-		step(1)
-		p("SUB $1, R10")
-	}
-	p("CBNZ R10, single")
-	if sets == 2 {
-		p("sum:")
+	p("VLD1 (R8), [V0.S4, V1.S4, V2.S4, V3.S4]")
+	for r := range rows {
+		p("FMOVS (R%d)(R7), F%d", 1+r, 4+r%4)
 		for q := range 4 {
-			word(0x4E20D400|uint32((12+q)<<16|(8+q)<<5|(8+q)), "fadd v%d.4s, v%d.4s, v%d.4s", 8+q, 8+q, 12+q)
+			d, t := 8+4*r+q, 4+r%4
+			word(0x4F801000|uint32(t<<16|q<<5|d), "fmla v%d.4s, v%d.4s, v%d.s[0]", d, q, t)
 		}
 	}
+	p("ADD R11, R7")
+	p("ADD R9, R8")
+	p("SUB $1, R10")
+	p("CBNZ R10, single")
 	p("write:")
 	p("MOVWU alpha+64(FP), R0")
 	p("VDUP R0, V4.S4")

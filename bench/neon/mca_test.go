@@ -174,7 +174,8 @@ func use(mca, cpu string, body []instruction) (usage, error) {
 }
 
 // The GEMM micro-kernels fill 90 % of the multiply-add pipes, but for the kernel of
-// one row, which needs every element that it loads once: that fills the load pipes.
+// one row: it has four sums, each of which waits for itself, since an element is
+// summed in one order however many rows its tile has.
 // With -v the test prints the table of docs/performance.md.
 func TestPipes(t *testing.T) {
 	if testing.Short() {
@@ -209,17 +210,16 @@ func TestPipes(t *testing.T) {
 				if u.cycles == 0 || u.macs == 0 {
 					t.Fatalf("%s: %+v", name, u)
 				}
-				share, of := u.macCycles/u.cycles, "of the multiply-add pipes"
+				share := u.macCycles / u.cycles
 				if row == "" {
 					row = fmt.Sprintf("| %s | %d, %d ", name, u.instructions, u.macs)
 				}
 				row += fmt.Sprintf("| %.0f %% ", 100*share)
 				if u.loadCycles > u.macCycles {
-					share, of = u.loadCycles/u.cycles, "of the load pipes"
-					row += fmt.Sprintf("(%.0f %% of the load pipes) ", 100*share)
+					row += fmt.Sprintf("(%.0f %% of the load pipes) ", 100*u.loadCycles/u.cycles)
 				}
-				if strings.HasPrefix(name, "gemm") && share < least {
-					t.Errorf("%s on %s: %.1f %% %s, want %.0f: %+v", name, c.name, 100*share, of, 100*least, u)
+				if strings.HasPrefix(name, "gemm") && name != "gemm1" && share < least {
+					t.Errorf("%s on %s: %.1f %% of the multiply-add pipes, want %.0f: %+v", name, c.name, 100*share, 100*least, u)
 				}
 			}
 			table.WriteString(row + "|\n")

@@ -105,7 +105,11 @@ func (c *finetune) newOptimizer(params []train.Param) (*train.AdamW, error) {
 	case paged:
 		room := int64(math.MaxInt64)
 		if b.limit > 0 {
-			room = max(train.LeastPaged, b.limit-(b.plan.Total-b.plan.Optimizer))
+			// What the process has besides the plan's parts, the runtime's heap above all, it
+			// has by now, with the weights loaded.
+			has := machine.Resident()
+			besides := max(0, has.Anon+has.File-b.plan.Weights.Bytes-b.plan.Adapter)
+			room = max(train.LeastPaged, b.limit-(b.plan.Total-b.plan.Optimizer)-besides)
 		}
 		return train.NewPagedAdamW(params, c.options.WeightDecay, filepath.Dir(c.dir.final), room)
 	}
