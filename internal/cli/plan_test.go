@@ -22,6 +22,21 @@ func plannedJSON(t *testing.T, args ...string) plan.Plan {
 	return p
 }
 
+// A GGUF file's weights are counted in the types it holds them in.
+func TestPlanGGUF(t *testing.T) {
+	model := filepath.Join(testdata, "models", "SmolLM2-135M-Instruct.Q4_1.gguf")
+	if _, err := os.Stat(model); err != nil {
+		t.Skip("no SmolLM2: testdata/fetch-smollm2.sh fetches it")
+	}
+	gguf := plannedJSON(t, "--model", model)
+	if gguf.Weights.Kept.DType != "q4_1" || gguf.Weights.Bytes > 100e6 || gguf.Parameters.Total != 134_515_008 {
+		t.Errorf("%+v", gguf)
+	}
+	if f32 := plannedJSON(t, "--model", model, "--weights", "f32"); f32.Weights.Bytes != 4*134_515_008 {
+		t.Errorf("%+v", f32)
+	}
+}
+
 func TestPlan(t *testing.T) {
 	p := plannedJSON(t, "--config", "openvla-7b", "--rank", "32", "--targets", "q_proj,k_proj,v_proj,o_proj", "--seq", "32",
 		"--quantize", "nf4", "--double-quant", "--robots", "7", "--optim", "adamw8bit")
@@ -39,13 +54,6 @@ func TestPlan(t *testing.T) {
 	b := plannedJSON(t, "--config", filepath.Join(tiny, "config.json"), "--targets", "all-linear", "--seq", "16")
 	if a.Parameters != b.Parameters || a.Trainable != b.Trainable || a.Activations != b.Activations || a.FLOPs != b.FLOPs {
 		t.Errorf("%+v by the files, %+v by the configuration", a, b)
-	}
-	gguf := plannedJSON(t, "--model", testdata+"/models/SmolLM2-135M-Instruct.Q4_1.gguf")
-	if gguf.Weights.Kept.DType != "q4_1" || gguf.Weights.Bytes > 100e6 || gguf.Parameters.Total != 134_515_008 {
-		t.Errorf("%+v", gguf)
-	}
-	if f32 := plannedJSON(t, "--model", testdata+"/models/SmolLM2-135M-Instruct.Q4_1.gguf", "--weights", "f32"); f32.Weights.Bytes != 4*134_515_008 {
-		t.Errorf("%+v", f32)
 	}
 
 	// What people read, and the picture.
