@@ -10,7 +10,6 @@ import (
 	"github.com/tenon-ml/tenon/format/gguf"
 	"github.com/tenon-ml/tenon/lora"
 	"github.com/tenon-ml/tenon/nn"
-	"github.com/tenon-ml/tenon/nn/llama"
 	"github.com/tenon-ml/tenon/tensor"
 )
 
@@ -43,18 +42,11 @@ func Merge(ctx context.Context, path, adapter, out string, o MergeOptions, warn 
 }
 
 func merge(ctx context.Context, dev *tensor.CPU, path, adapter, out string, o MergeOptions, warn func(string, ...any)) (err error) {
-	f, err := openSource(path)
+	f, lm, err := openShapes(path, warn)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
-	lm, err := llama.Open(f.config, f.tensors)
-	if err != nil {
-		return err
-	}
-	for _, w := range f.config.Warnings {
-		warn("%s: %s", path, w)
-	}
 	m := merger{Model: newModel(path, lm, dev), ctx: ctx, source: f.tensors, from: adapter, names: map[*tensor.Tensor]string{}}
 	// The names that parameters have in the source, which replication changes: then
 	// several parameters have the contents of one.

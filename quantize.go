@@ -127,18 +127,11 @@ func Quantize(ctx context.Context, path, out string, threads int, o tensor.Quant
 }
 
 func quantize(ctx context.Context, dev *tensor.CPU, path, out string, o tensor.QuantOptions, report func(QuantError), warn func(string, ...any)) (err error) {
-	f, err := openSource(path)
+	f, lm, err := openShapes(path, warn)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
-	lm, err := llama.Open(f.config, f.tensors)
-	if err != nil {
-		return err
-	}
-	for _, w := range f.config.Warnings {
-		warn("%s: %s", path, w)
-	}
 	names := map[*autograd.Value]string{}
 	largest := 0
 	for name, p := range nn.Params(lm) {
@@ -162,6 +155,23 @@ func quantize(ctx context.Context, dev *tensor.CPU, path, out string, o tensor.Q
 		form.quant, form.report = o, report
 		return newModel(path, lm, dev).save(out, form, lm.Tied(), contents, warn)
 	})
+}
+
+// openShapes opens a model's files, which the caller closes, and returns the model with
+// shapes and no contents: what goes tensor by tensor begins so.
+func openShapes(path string, warn func(string, ...any)) (*source, *llama.Model, error) {
+	f, err := openSource(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	lm, err := llama.Open(f.config, f.tensors)
+	if err != nil {
+		return nil, nil, errors.Join(err, f.close())
+	}
+	for _, w := range f.config.Warnings {
+		warn("%s: %s", path, w)
+	}
+	return f, lm, nil
 }
 
 // asStored returns the form in which tensors have the types of a checkpoint, where those

@@ -2,7 +2,6 @@ package tensor
 
 import (
 	"math"
-	"sync"
 
 	"github.com/tenon-ml/tenon/asm"
 )
@@ -30,19 +29,8 @@ type fewCall struct {
 	run     func(task, worker int) // the method, bound once
 }
 
-// fewPool keeps the idle calls of a device.
-type fewPool struct {
-	mu   sync.Mutex
-	free []*fewCall
-}
-
 func (c *CPU) takeFew() *fewCall {
-	p := &c.few
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n := len(p.free); n > 0 {
-		f := p.free[n-1]
-		p.free = p.free[:n-1]
+	if f := c.few.take(); f != nil {
 		return f
 	}
 	f := &fewCall{scratch: make([]attnTask, c.workers.n)}
@@ -52,9 +40,7 @@ func (c *CPU) takeFew() *fewCall {
 
 func (c *CPU) giveFew(f *fewCall) {
 	f.q, f.k, f.v, f.s.Starts = nil, matrix{}, matrix{}, nil
-	c.few.mu.Lock()
-	defer c.few.mu.Unlock()
-	c.few.free = append(c.few.free, f)
+	c.few.give(f)
 }
 
 func (c *CPU) attendFew(dst, lse, q, k, v *Tensor, s AttentionShape) {

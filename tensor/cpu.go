@@ -17,9 +17,9 @@ type CPU struct {
 	workers *Workers
 	kernels Kernels
 	mem     memory
-	few     fewPool
+	few     idle[fewCall]
 
-	products productPool
+	products idle[fewProducts]
 }
 
 // NewCPU returns a CPU device that computes with the given number of threads, or

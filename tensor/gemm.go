@@ -1,8 +1,6 @@
 package tensor
 
 import (
-	"sync"
-
 	"github.com/tenon-ml/tenon/asm"
 )
 
@@ -134,14 +132,8 @@ type gemmCall struct {
 	pack, multiply, stream func(task, worker int) // the methods, bound once
 }
 
-// gemmPool keeps the idle gemmCalls of a Workers.
-type gemmPool struct {
-	mu   sync.Mutex
-	free []*gemmCall
-}
-
 func (w *Workers) takeGemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha float32, accumulate bool) *gemmCall {
-	g := w.idleGemm()
+	g := w.gemms.take()
 	if g == nil {
 		g = &gemmCall{local: make([][]float32, w.n), edge: make([][]float32, w.n)}
 		g.pack, g.multiply, g.stream = g.packTask, g.multiplyTask, g.streamTask
@@ -152,25 +144,9 @@ func (w *Workers) takeGemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha
 	return g
 }
 
-func (w *Workers) idleGemm() *gemmCall {
-	p := &w.gemms
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := len(p.free)
-	if n == 0 {
-		return nil
-	}
-	g := p.free[n-1]
-	p.free = p.free[:n-1]
-	return g
-}
-
 func (w *Workers) giveGemm(g *gemmCall) {
 	g.c, g.a, g.b = nil, matrix{}, matrix{}
-	p := &w.gemms
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.free = append(p.free, g)
+	w.gemms.give(g)
 }
 
 // floats returns n floats in *s, which it replaces if it is too short.

@@ -1,7 +1,5 @@
 package tensor
 
-import "sync"
-
 // Product is z = alpha·x·yᵀ, added to what z holds if it is one of those that
 // accumulate. x is [M, K], y [N, K] of any type that can be decoded, z [M, N].
 type Product struct {
@@ -18,19 +16,8 @@ type fewProducts struct {
 	run   func(task, worker int) // the method, bound once
 }
 
-// productPool keeps a device's idle ones.
-type productPool struct {
-	mu   sync.Mutex
-	free []*fewProducts
-}
-
 func (c *CPU) takeProducts() *fewProducts {
-	p := &c.products
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n := len(p.free); n > 0 {
-		f := p.free[n-1]
-		p.free = p.free[:n-1]
+	if f := c.products.take(); f != nil {
 		return f
 	}
 	f := new(fewProducts)
@@ -44,9 +31,7 @@ func (c *CPU) giveProducts(f *fewProducts) {
 	}
 	clear(f.calls)
 	f.calls, f.first = f.calls[:0], f.first[:0]
-	c.products.mu.Lock()
-	defer c.products.mu.Unlock()
-	c.products.free = append(c.products.free, f)
+	c.products.give(f)
 }
 
 func (f *fewProducts) task(task, worker int) {

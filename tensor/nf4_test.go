@@ -114,6 +114,17 @@ func TestNF4Streams(t *testing.T) {
 	}
 }
 
+// decoded returns a golden's tensor.
+func decoded(t *testing.T, f *safetensors.File, name string) []float32 {
+	t.Helper()
+	info, _ := f.Info(name)
+	x := make([]float32, tensor.Shape(info.Shape).Elems())
+	if err := f.Decode(x, name); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
 // Special cases, in full: what is 0, what lies on a threshold or beside it, subnormal,
 // the largest, partial blocks, an odd number.
 func TestNF4Cases(t *testing.T) {
@@ -124,14 +135,7 @@ func TestNF4Cases(t *testing.T) {
 	defer f.Close()
 	dev := tensor.NewCPU(1)
 	defer dev.Close()
-	floats := func(name string) []float32 {
-		info, _ := f.Info(name)
-		x := make([]float32, tensor.Shape(info.Shape).Elems())
-		if err := f.Decode(x, name); err != nil {
-			t.Fatal(err)
-		}
-		return x
-	}
+	floats := func(name string) []float32 { return decoded(t, f, name) }
 	cases := 0
 	for _, name := range f.Names() {
 		name, ok := strings.CutSuffix(name, ".in")
@@ -179,14 +183,7 @@ func TestNF4Double(t *testing.T) {
 	defer f.Close()
 	dev := tensor.NewCPU(2)
 	defer dev.Close()
-	floats := func(name string) []float32 {
-		info, _ := f.Info(name)
-		x := make([]float32, tensor.Shape(info.Shape).Elems())
-		if err := f.Decode(x, name); err != nil {
-			t.Fatal(err)
-		}
-		return x
-	}
+	floats := func(name string) []float32 { return decoded(t, f, name) }
 	for _, key := range []string{"nf4.64", "fp4.128", "nf4.32"} {
 		typ, b, _ := strings.Cut(key, ".")
 		block, _ := strconv.Atoi(b)

@@ -14,7 +14,7 @@ type Workers struct {
 	busy    sync.Mutex // held by the Run that uses the helpers
 	helpers []*helper
 	job     job
-	gemms   gemmPool
+	gemms   idle[gemmCall]
 	compute Compute
 }
 
