@@ -9,6 +9,7 @@ type Vector16 struct {
 	Q     []int16
 	Scale []float32 // of a block: its largest magnitude / 8191
 	Sum   []float32 // of a block: the sum of its elements
+	Eight []int32   // of a block: -8 times the sum of its Q
 }
 
 const most16 = 8191 // two such numbers' product takes 26 bits, and eight products' sum 29
@@ -23,9 +24,9 @@ func (v *Vector16) Round(x []float32, block int) {
 		v.Q = make([]int16, len(x))
 	}
 	if cap(v.Scale) < blocks {
-		v.Scale, v.Sum = make([]float32, blocks), make([]float32, blocks)
+		v.Scale, v.Sum, v.Eight = make([]float32, blocks), make([]float32, blocks), make([]int32, blocks)
 	}
-	v.Q, v.Scale, v.Sum = v.Q[:len(x)], v.Scale[:blocks], v.Sum[:blocks]
+	v.Q, v.Scale, v.Sum, v.Eight = v.Q[:len(x)], v.Scale[:blocks], v.Sum[:blocks], v.Eight[:blocks]
 	for b := range blocks {
 		part, q := x[b*block:][:block], v.Q[b*block:][:block]
 		var most uint32
@@ -42,10 +43,13 @@ func (v *Vector16) Round(x []float32, block int) {
 			scale, inverse = 0, 0
 		}
 		v.Scale[b], v.Sum[b] = scale, s0+s1
+		var sum int32
 		for l, e := range part {
 			const shift = 3 << 22 // added, it leaves the nearest integer in the lower bits
 			q[l] = int16(math.Float32bits(float32(e*inverse) + shift))
+			sum += int32(q[l])
 		}
+		v.Eight[b] = -8 * sum
 	}
 }
 
@@ -83,6 +87,12 @@ type dots16Args struct {
 	absmax       *float32
 	block, shift int
 	table        *table16
+
+	eight *int32
+
+	// Rows side by side, if apart is not 0: four groups of so many rows, apart bytes from
+	// each other, their results dstApart bytes.
+	apart, dstApart int
 }
 
 // table16 is the table of NF4 or FP4 in 14 bits and a sign: twice, and its bytes apart.
@@ -106,9 +116,19 @@ func dots16(f rowFormat, dst []float32, w []byte, ld int, x *Vector16) {
 		plain16(f, dst, w, ld, x)
 		return
 	}
-	a := dots16Args{stride: stride, x: &x.Q[0], scale: &x.Scale[0], sum: &x.Sum[0], blocks: blocks}
+	a := dots16Args{stride: stride, x: &x.Q[0], scale: &x.Scale[0], sum: &x.Sum[0], eight: &x.Eight[0], blocks: blocks}
 	for i, step := 0, max(1, dotsChunk/len(x.Q)); i < len(dst); i += step {
-		a.dst, a.w, a.rows = &dst[i], &w[i*stride], min(step, len(dst)-i)
+		a.dst, a.w, a.rows, a.apart = &dst[i], &w[i*stride], min(step, len(dst)-i), 0
+		if rows := a.rows / 4; use512 && rows > 0 {
+			n := a.rows - 4*rows
+			a.rows, a.apart, a.dstApart = rows, rows*stride, 4*rows
+			dots16Blocks(f, &a)
+			if n == 0 {
+				continue
+			}
+			i := i + 4*rows
+			a.dst, a.w, a.rows, a.apart = &dst[i], &w[i*stride], n, 0
+		}
 		dots16Blocks(f, &a)
 	}
 }

@@ -437,13 +437,16 @@ func dots512() []dotFormat {
 				p("VCVTPH2PS 32(SI), Z1")
 				use(0, 0, 1)
 			}},
-		{name: "Q8_0", bytes: 34, unit: 32, vectors: all, prefetch: 4096,
+		{name: "Q8_0", bytes: 34, unit: 32, frame: 8, vectors: all, prefetch: 4096,
+			setup: func(p printer) { fill(p, math.Float32bits(0x1p112), "Z13") },
 			unpack: func(p printer, _ int, use func(int, ...int)) {
-				scaleOf(p, true, 0, 2)
+				tinyScale(p, 0, 0)
+				p("VMULSS (SP), X13, X2")
+				p("VMOVSS X2, 4(SP)")
 				for i := range 2 {
 					p("VPMOVSXBD %d(SI), Z%d", 2+16*i, i)
 					p("VCVTDQ2PS Z%d, Z%d", i, i)
-					p("VMULPS Z2, Z%d, Z%d", i, i)
+					p("VMULPS.BCST 4(SP), Z%d, Z%d", i, i)
 				}
 				use(0, 0, 1)
 			}},

@@ -17,6 +17,9 @@ const (
 	arg16Block
 	arg16Shift
 	arg16Table
+	arg16Eight
+	arg16Apart    // bytes between the four rows that are multiplied side by side
+	arg16DstApart // and between their results
 )
 
 // dots16 writes the kernel of a format; Y15 is the sum, X12 what minima add.
@@ -171,9 +174,118 @@ func dots16(p printer, name string) {
 	p("RET")
 }
 
+// dots16Side writes the kernel of a format of 32 elements a block in AVX-512, for four
+// rows side by side: one row's sum would wait for itself. Their sums are Y12 to Y15, what
+// minima add X8 to X11, half of a block's x is Y4 and Y5.
+func dots16Side(p printer, name string) {
+	p("MOVQ a+0(FP), R11")
+	p("MOVQ %d(R11), DI", arg16Dst)
+	p("MOVQ %d(R11), R10", arg16W)
+	p("MOVQ %d(R11), R12", arg16Rows)
+	p("MOVQ %d(R11), R13", arg16Apart)
+	p("LEAQ (R13)(R13*2), R14")
+	p("MOVQ %d(R11), BX", arg16DstApart)
+	bytes := 18
+	switch name {
+	case "Q8_0":
+		bytes = 34
+	case "IQ4_NL": // a table of 16 words: of an index four bits count
+		constant(p, "VPMOVSXBW", kNL8, "Y7")
+	case "Q4_0":
+		fill(p, 0x000f000f, "Y7")
+	case "Q4_1":
+		bytes = 20
+		fill(p, 0x000f000f, "Y7")
+	}
+	p("row:")
+	p("MOVQ R10, SI")
+	p("MOVQ %d(R11), DX", arg16X)
+	p("MOVQ %d(R11), R8", arg16Scale)
+	if name == "Q4_0" {
+		p("MOVQ %d(R11), R9", arg16Eight)
+	} else {
+		p("MOVQ %d(R11), R9", arg16Sum)
+	}
+	p("MOVQ %d(R11), CX", arg16Blocks)
+	for r := range 4 {
+		p("VXORPS Y%d, Y%d, Y%d", 12+r, 12+r, 12+r)
+		if name == "Q4_1" {
+			p("VXORPS X%d, X%d, X%d", 8+r, 8+r, 8+r)
+		}
+	}
+	p("block:")
+	p("VMOVDQU (DX), Y4")
+	p("VMOVDQU 32(DX), Y5")
+	for r := range 4 {
+		at := func(offset int) string {
+			return fmt.Sprintf("%d%s", offset, []string{"(SI)", "(SI)(R13*1)", "(SI)(R13*2)", "(SI)(R14*1)"}[r])
+		}
+		p("PREFETCHT1 %s", at(2048))
+		if name == "Q8_0" {
+			p("VPMOVSXBW %s, Y0", at(2))
+			p("VPMOVSXBW %s, Y1", at(18))
+		} else {
+			p("VPMOVZXBW %s, Y0", at(bytes-16))
+			p("VPSRLW $4, Y0, Y1")
+			if name == "IQ4_NL" {
+				p("VPERMW Y7, Y0, Y0")
+				p("VPERMW Y7, Y1, Y1")
+			} else {
+				p("VPAND Y7, Y0, Y0")
+			}
+		}
+		if name == "Q4_0" {
+			p("VMOVD (R9), X2") // (q-8)·x
+		} else {
+			p("VPXOR X2, X2, X2")
+		}
+		p("VPDPWSSD Y4, Y0, Y2")
+		p("VPDPWSSD Y5, Y1, Y2")
+		p("VPBROADCASTW %s, X3", at(0))
+		p("VCVTPH2PS X3, Y3")
+		p("VMULPS.BCST (R8), Y3, Y3")
+		p("VCVTDQ2PS Y2, Y2")
+		p("VFMADD231PS Y3, Y2, Y%d", 12+r)
+		if name == "Q4_1" {
+			p("VPBROADCASTW %s, X3", at(2))
+			p("VCVTPH2PS X3, X3")
+			p("VFMADD231SS (R9), X3, X%d", 8+r)
+		}
+	}
+	p("ADDQ $%d, SI", bytes)
+	p("ADDQ $64, DX")
+	p("ADDQ $4, R8")
+	p("ADDQ $4, R9")
+	p("DECQ CX")
+	p("JNE block")
+	p("MOVQ DI, AX")
+	for r := range 4 {
+		p("VEXTRACTF128 $1, Y%d, X0", 12+r)
+		p("VADDPS X0, X%d, X1", 12+r)
+		p("VPERMILPS $0xEE, X1, X0")
+		p("VADDPS X0, X1, X1")
+		p("VPERMILPS $0x55, X1, X0")
+		p("VADDSS X0, X1, X1")
+		if name == "Q4_1" {
+			p("VADDSS X%d, X1, X1", 8+r)
+		}
+		p("VMOVSS X1, (AX)")
+		p("ADDQ BX, AX")
+	}
+	p("ADDQ $4, DI")
+	p("ADDQ %d(R11), R10", arg16Stride)
+	p("DECQ R12")
+	p("JNE row")
+	p("VZEROUPPER")
+	p("RET")
+}
+
 // rowDots16 are the kernels of rowdots16.go.
 func rowDots16(l *listing) {
 	for _, name := range []string{"Q8_0", "Q4_0", "Q4_1", "IQ4_NL", "NF4", "NF4_512"} {
 		l.text(fmt.Sprintf("dots16%s", name), 8, func(p func(string, ...any)) { dots16(p, name) })
+	}
+	for _, name := range []string{"Q8_0", "Q4_0", "Q4_1", "IQ4_NL"} {
+		l.text(fmt.Sprintf("dots16%s_512", name), 8, func(p func(string, ...any)) { dots16Side(p, name) })
 	}
 }
