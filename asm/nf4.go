@@ -77,3 +77,76 @@ func decodeNF4(dst []float32, src []byte, absmax []float32, block int, c *Codebo
 		dst[i] = c.Values[code] * absmax[i/block]
 	}
 }
+
+// HasPackNF4 reports whether PackNF4 and PackNF4T are faster than decoding first.
+func HasPackNF4() bool { return use512 }
+
+// PackNF4 is Pack for k rows of 4-bit codes, which are ld codes apart; block of them, a
+// multiple of 32, share a scale, and so do the last of a row. The scales of rows
+// are lds apart. ld is even. The bits are those of DecodeNF4.
+//
+//	for j := range n {
+//		for l := range k {
+//			panels[j/TileCols*k*TileCols+l*TileCols+j%TileCols] = c.Values[code(l*ld+j)] * scales[l*lds+j/block]
+//		}
+//	}
+//
+// The last panel is filled up with zeros. k is at most Depth(k).
+func PackNF4(panels []float32, codes []byte, ld int, scales []float32, lds, block, k, n int, c *Codebook) {
+	_, _, _ = panels[PanelsLen(k, n)-1], codes[((k-1)*ld+n-1)/2], scales[(k-1)*lds+(n-1)/block]
+	j := 0
+	for use512 && n-j >= nf4Unit {
+		dst, src, first := &panels[j*k], &codes[j/2], j/block
+		if n-j < 2*nf4Unit {
+			packNF4x1(dst, k*TileCols, src, ld/2, &scales[first], lds, 0, k, c)
+			j += nf4Unit
+			continue
+		}
+		packNF4x2(dst, k*TileCols, src, ld/2, &scales[first], lds, (j+nf4Unit)/block-first, k, c)
+		j += 2 * nf4Unit
+	}
+	clear(panels[j*k : PanelsLen(k, n)])
+	for l := range k {
+		for i := j; i < n; i++ {
+			panels[i/TileCols*k*TileCols+l*TileCols+i%TileCols] = c.value(codes, l*ld+i) * scales[l*lds+i/block]
+		}
+	}
+}
+
+// PackNF4T is PackNF4 for the transpose: n rows of codes that become columns.
+//
+//	for j := range n {
+//		for l := range k {
+//			panels[j/TileCols*k*TileCols+l*TileCols+j%TileCols] = c.Values[code(j*ld+l)] * scales[j*lds+l/block]
+//		}
+//	}
+func PackNF4T(panels []float32, codes []byte, ld int, scales []float32, lds, block, k, n int, c *Codebook) {
+	_, _, _ = panels[PanelsLen(k, n)-1], codes[((n-1)*ld+k-1)/2], scales[(n-1)*lds+(k-1)/block]
+	var vectors [maxDepth / nf4Unit * TileCols]float32
+	for j := 0; j < n; j += TileCols {
+		panel, from := panels[j*k:][:k*TileCols], 0
+		if use512 && n-j >= TileCols && k <= maxDepth {
+			if from = k &^ (nf4Unit - 1); from > 0 {
+				for i := range TileCols {
+					for b, v := range scales[(j+i)*lds:][:(from-1)/block+1] {
+						vectors[(b*TileCols+i)%len(vectors)] = v
+					}
+				}
+				packNF4T(&panel[0], &codes[j*ld/2], ld/2, &vectors[0], from/nf4Unit, block/nf4Unit, c)
+			}
+		}
+		if n-j < TileCols {
+			clear(panel)
+		}
+		for i := range min(TileCols, n-j) {
+			for l := from; l < k; l++ {
+				panel[l*TileCols+i] = c.value(codes, (j+i)*ld+l) * scales[(j+i)*lds+l/block]
+			}
+		}
+	}
+}
+
+// value returns the value of code i.
+func (c *Codebook) value(codes []byte, i int) float32 {
+	return c.Values[codes[i/2]>>(4-i%2*4)&15]
+}

@@ -56,6 +56,45 @@ func TestDecodeNF4(t *testing.T) {
 	})
 }
 
+// Panels that are decoded straight have the bits of decoded rows that are packed.
+func TestPackNF4(t *testing.T) {
+	c := testCodebook()
+	eachTier(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(17, 18))
+		for _, rows := range []int{1, 3, 15, 16, 17, 33, 256} {
+			for _, cols := range []int{1, 15, 31, 32, 33, 63, 64, 96, 100, 130, 192, 256} {
+				for _, block := range []int{32, 64, 96, 256} {
+					ld, lds := cols+cols%2+2*r.IntN(9), (cols-1)/block+1+r.IntN(3)
+					codes, scales := guardedBytes(t, ((rows-1)*ld+cols+1)/2), guarded(t, (rows-1)*lds+(cols-1)/block+1, rows%2 == 0)
+					for i := range codes {
+						codes[i] = byte(r.Uint32())
+					}
+					normal(r, scales)
+					decoded := make([]float32, rows*cols)
+					for i := range rows {
+						DecodeNF4(decoded[i*cols:][:cols], codes[i*ld/2:], scales[i*lds:], block, c)
+					}
+					for _, transposed := range []bool{false, true} {
+						k, n, rs, cs, pack := rows, cols, cols, 1, PackNF4
+						if transposed {
+							k, n, rs, cs, pack = cols, rows, 1, cols, PackNF4T
+						}
+						got, want := guarded(t, PanelsLen(k, n), true), make([]float32, PanelsLen(k, n))
+						normal(r, got)
+						pack(got, codes, ld, scales, lds, block, k, n, c)
+						Pack(want, decoded, rs, cs, k, n)
+						for i := range got {
+							if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+								t.Fatalf("%d rows of %d, blocks of %d, transposed %v: element %d is %v, want %v", rows, cols, block, transposed, i, got[i], want[i])
+							}
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
 // The rate is that of the F32 that is written.
 func BenchmarkDecodeNF4(b *testing.B) {
 	c := testCodebook()

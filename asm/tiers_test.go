@@ -51,6 +51,8 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"DecodeQ6_K", "sixBitsVec", "", "sixBitsVec"},
 	{"DecodeNF4", "decodeNF4Vec", "decodeNF4AVX512", "decodeNF4Vec"},
 	{"StreamNF4", "decodeNF4Vec decodeNF4Stream", "decodeNF4StreamAVX512", "decodeNF4Vec"},
+	{"PackNF4", "- decoded rows are packed", "packNF4x1 packNF4x2", "- decoded rows are packed"},
+	{"PackNF4T", "- decoded rows are packed", "packNF4T", "- decoded rows are packed"},
 	{"StreamFence", "storeFence", "", "- stores are in order"},
 	{"RowDotsBF16", "dotsBF16 fold", "dotsBF16_512", "dotsBF16 fold"},
 	{"RowDotsF16", "dotsF16 fold", "dotsF16_512", "dotsF16 fold"},
@@ -88,7 +90,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 }
 
 // notKernels are the exported functions that compute sizes and names.
-var notKernels = []string{"HasRowDotsNF4", "Tier", "Tiers", "Depth", "TileRows", "HasBF16", "GemmScratch", "PanelsLen", "NewCodebook", "HasRowDotsNF4Int16", "HasInt16"}
+var notKernels = []string{"HasRowDotsNF4", "HasPackNF4", "Tier", "Tiers", "Depth", "TileRows", "HasBF16", "GemmScratch", "PanelsLen", "NewCodebook", "HasRowDotsNF4Int16", "HasInt16"}
 
 func TestKernelTable(t *testing.T) {
 	rows := map[string]bool{}

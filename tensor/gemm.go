@@ -18,6 +18,7 @@ const (
 	directRows = 24      // up to here, rows of b are read where they lie: packing costs more
 	thinCols   = 64      // up to here, rows of a are read where they lie
 	swapCols   = 16      // up to here, columns of c are computed as rows; no more than PackRows' tiles
+	stripRows  = 64      // up to here, a task packs its columns of b itself
 	skinnyRows = 8       // up to here, rows of a transposed b are streamed, not packed
 	serialWork = 1 << 17
 	decodeLen  = 16 << 10 // floats that a skinny task decodes at a time
@@ -109,6 +110,7 @@ type gemmCall struct {
 	bf16       bool // operands are rounded to BF16
 	pairs      bool // and multiplied in pairs
 	tiled      bool // a is packed
+	strips     bool // b is packed by those who multiply it
 	int16      bool // skinny: in integers, where there is a kernel
 
 	depth, height int // of the pieces of the inner dimension, of the tiles of a
@@ -125,6 +127,7 @@ type gemmCall struct {
 	tiles    []float32      // of a, packed: piece after piece
 	local    [][]float32    // of each worker: decoded or packed blocks
 	edge     [][]float32    // of each worker: the last panel where b is not packed, BF16
+	strip    [][]float32    // of each worker: the columns of b that it multiplies
 	x        []float32      // skinny: a with its rows contiguous
 	split    []float32      // skinny, NF4 where it lies: the same as asm.SplitNF4 has it
 	integers []asm.Vector16 // skinny, computing in integers: a rounded
@@ -135,7 +138,7 @@ type gemmCall struct {
 func (w *Workers) takeGemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha float32, accumulate bool) *gemmCall {
 	g := w.gemms.take()
 	if g == nil {
-		g = &gemmCall{local: make([][]float32, w.n), edge: make([][]float32, w.n)}
+		g = &gemmCall{local: make([][]float32, w.n), edge: make([][]float32, w.n), strip: make([][]float32, w.n)}
 		g.pack, g.multiply, g.stream = g.packTask, g.multiplyTask, g.streamTask
 	}
 	g.c, g.ldc, g.a, g.b, g.m, g.n, g.k, g.alpha, g.accumulate = c, ldc, a, b, m, n, k, alpha, accumulate
@@ -204,7 +207,10 @@ func (g *gemmCall) runPacked(w *Workers) {
 		cols, inner = g.n, g.k
 	}
 	rows := min(g.m, ceil(packFloats/inner, g.aRows)*g.aRows)
-	if !g.direct && !g.frozen {
+	if g.strips = g.inStrips(w.n); g.strips {
+		cols, rows, inner = g.n, g.m, min(g.k, max(1, packFloats/(g.m*g.depth))*g.depth)
+	}
+	if !g.direct && !g.frozen && !g.strips {
 		g.panels = floats(&g.panels, asm.PanelsLen(g.words(inner), cols))
 	}
 	if g.tiled {
@@ -217,7 +223,7 @@ func (g *gemmCall) runPacked(w *Workers) {
 			for g.i0 = 0; g.i0 < g.m; g.i0 += rows {
 				g.mm = min(rows, g.m-g.i0)
 				g.bTasks, g.aTasks = 0, 0
-				if !g.direct && !g.frozen && g.i0 == 0 {
+				if !g.direct && !g.frozen && !g.strips && g.i0 == 0 {
 					g.bTasks = ceil(g.nn, g.bCols)
 				}
 				if g.tiled {
@@ -232,10 +238,21 @@ func (g *gemmCall) runPacked(w *Workers) {
 	}
 }
 
+// inStrips reports whether a task is to have all rows of some columns, which it packs
+// itself: with few rows writing the panels to memory and reading them back would take
+// as long as multiplying them.
+func (g *gemmCall) inStrips(threads int) bool {
+	return g.tiled && !g.direct && !g.frozen && !g.swapped && g.m <= stripRows && g.n >= 8*threads*g.bCols
+}
+
 // grid cuts the part in progress into enough tasks that the last one does not keep
 // the others waiting, and returns their number.
 func (g *gemmCall) grid(threads int) int {
 	want := 12 * threads
+	if g.strips {
+		g.rowBlocks, g.rows, g.width = 1, g.mm, max(1, min(groupMost, g.nn/want)/g.bCols)*g.bCols
+		return ceil(g.nn, g.width)
+	}
 	most := ceil(g.nn, groupCols)
 	g.rowBlocks = max(ceil(g.mm, gemmRows), min(ceil(want, most), ceil(g.mm, g.height)))
 	if g.swapped {
@@ -254,16 +271,27 @@ func (g *gemmCall) packTask(task, worker int) {
 	kk := min(g.depth, g.ll-l)
 	task %= g.bTasks + g.aTasks
 	if task < g.bTasks {
-		g.packColumns(task*g.bCols, l, kk, worker)
+		j := task * g.bCols
+		g.packColumns(g.panels[asm.PanelsLen(g.words(l), g.nn)+j*g.words(kk):], j, min(g.bCols, g.nn-j), l, kk, worker)
 	} else {
 		g.packRows((task-g.bTasks)*g.aRows, l, kk, worker)
 	}
 }
 
-func (g *gemmCall) packColumns(j, l, kk, worker int) {
-	b, nn := &g.b, min(g.bCols, g.nn-j)
+// packColumns packs columns j to j+nn of the piece that begins with l.
+func (g *gemmCall) packColumns(panels []float32, j, nn, l, kk, worker int) {
+	b := &g.b
 	along := b.rs == 1 && b.cs != 1
-	panels := g.panels[asm.PanelsLen(g.words(l), g.nn)+j*g.words(kk):]
+	if q := b.quant; q != nil && !g.bf16 {
+		r0, rows, c0, cols := g.l0+l, kk, g.j0+j, nn
+		if along {
+			r0, rows, c0, cols = c0, cols, r0, rows
+		}
+		ld := max(b.rs, b.cs)
+		if q.pack(panels[:asm.PanelsLen(kk, nn)], b.raw, b.at+r0*ld+c0, ld, rows, cols, along, &g.local[worker]) {
+			return
+		}
+	}
 	if b.dt == Panels && !along && !g.bf16 {
 		asm.Repack(panels[:asm.PanelsLen(kk, nn)], b.f32[(g.l0+l)*b.rs+(g.j0+j)*asm.TileCols:], asm.TileCols*b.rs, kk, nn)
 		return
@@ -388,6 +416,10 @@ func (g *gemmCall) multiplyPieces(c []float32, ldc, i, j, mm, nn int, alpha floa
 	for l := 0; l < g.ll; l += g.depth {
 		kk := min(g.depth, g.ll-l)
 		add := accumulate || g.l0+l > 0
+		if g.strips {
+			g.multiplyStrip(c, ldc, j, nn, l, kk, alpha, add, worker)
+			continue
+		}
 		panels, stride := g.piece(j, l, kk)
 		if g.tiled {
 			tiles := g.tiles[g.words(l)*g.mm+i*g.words(kk):]
@@ -411,6 +443,23 @@ func (g *gemmCall) multiplyPieces(c []float32, ldc, i, j, mm, nn int, alpha floa
 			panel := floats(&g.edge[worker], kk*asm.TileCols)
 			asm.Pack(panel, b[whole:], g.b.rs, 1, kk, rest)
 			asm.GemmPanels(c[whole:], ldc, rows, a.rs, a.cs, panel, len(panel), mm, rest, kk, alpha, add)
+		}
+	}
+}
+
+// multiplyStrip packs columns j to j+nn of the piece that begins with l and multiplies
+// all rows with them.
+func (g *gemmCall) multiplyStrip(c []float32, ldc, j, nn, l, kk int, alpha float32, accumulate bool, worker int) {
+	words := g.words(kk)
+	tiles, stride := g.tiles[g.words(l)*g.mm:], asm.TileCols*words
+	panels := floats(&g.strip[worker], asm.PanelsLen(words, g.bCols))
+	for i := 0; i < nn; i += g.bCols {
+		cols := min(g.bCols, nn-i)
+		g.packColumns(panels, j+i, cols, l, kk, worker)
+		if g.pairs {
+			asm.GemmTilesBF16(c[i:], ldc, tiles, g.height, panels, stride, g.mm, cols, words, alpha, accumulate)
+		} else {
+			asm.GemmTiles(c[i:], ldc, tiles, g.height, panels, stride, g.mm, cols, kk, alpha, accumulate)
 		}
 	}
 }

@@ -85,6 +85,52 @@ func BenchmarkGemmBF16(b *testing.B) {
 	}
 }
 
+// BenchmarkGemm4Bit is matmulT and matmul by weights in NF4, with plain scales and with
+// quantised ones, beside F32, BF16 and Q8_0.
+func BenchmarkGemm4Bit(b *testing.B) {
+	const n, k = 4096, 4096
+	cpu := NewCPU(2)
+	defer cpu.Close()
+	x := make([]float32, n*k)
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+	}
+	weights := map[string]matrix{}
+	for _, dt := range []DType{F32, BF16, Q8_0} {
+		weights[dt.String()], _ = stored(r, dt, n, k)
+	}
+	for _, double := range []bool{false, true} {
+		q, err := Quantize(cpu, x, Shape{n, k}, QuantOptions{DType: NF4, Block: 64, Double: double})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer q.Release()
+		weights[map[bool]string{false: "NF4", true: "NF4-double"}[double]] = q.matrix(0, n, k, false)
+	}
+	for _, name := range []string{"NF4", "NF4-double", "F32", "BF16", "Q8_0"} {
+		for _, m := range []int{16, 32, 64, 128, 512} {
+			for _, op := range []string{"matmulT", "matmul"} {
+				for _, threads := range []int{1, 2} {
+					b.Run(fmt.Sprintf("%s/%s/m=%d/threads=%d", op, strings.ToLower(name), m, threads), func(b *testing.B) {
+						w := NewWorkers(threads)
+						defer w.Close()
+						y, c := weights[name], make([]float32, m*n)
+						if op == "matmulT" {
+							y = y.transposed()
+						}
+						a := matrix{f32: x[:m*k], dt: F32, rs: k, cs: 1}
+						for b.Loop() {
+							gemm(w, c, n, a, y, m, n, k, 1, false)
+						}
+						report(b, m, n, k)
+					})
+				}
+			}
+		}
+	}
+}
+
 // report adds the rate of a product.
 func report(b *testing.B, m, n, k int) {
 	b.ReportMetric(2*float64(m)*float64(n)*float64(k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")

@@ -3,6 +3,7 @@ package tensor
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"github.com/tenon-ml/tenon/asm"
@@ -158,6 +159,48 @@ func (q *Quant) scales(buf []float32, b, n int) []float32 {
 		i += len(codes)
 	}
 	return buf
+}
+
+// scaleRows writes the scales of rows of n elements, ld apart, from element at on, to
+// dst: one for every unit elements, which has no smaller block within.
+func (q *Quant) scaleRows(dst []float32, at, ld, rows, n, unit int) {
+	shift := bits.TrailingZeros(uint(q.Block))
+	for r := range rows {
+		row, i := dst[r*(n/unit):][:n/unit], at+r*ld
+		for u := range row {
+			b := i >> shift
+			if q.absmax != nil {
+				row[u] = q.absmax[b]
+			} else {
+				row[u] = float32(q.Map[q.codes[b]]*q.nested[b/nestedBlock]) + q.Offset
+			}
+			i += unit
+		}
+	}
+}
+
+// pack is asm.Pack for rows of n elements, ld apart, from element at on, or with along for
+// their transpose. It reports whether it could: rows are cut into units that lie within a
+// block each. buf is room for scales.
+func (q *Quant) pack(panels []float32, codes []byte, at, ld, rows, n int, along bool, buf *[]float32) bool {
+	unit := min(q.Block, (at|ld|n)&-(at|ld|n))
+	if unit < 32 || !asm.HasPackNF4() {
+		return false
+	}
+	lds, scales := ld/q.Block, q.absmax
+	if scales != nil && unit == q.Block {
+		scales = scales[at/q.Block:]
+	} else {
+		lds = n / unit
+		scales = floats(buf, rows*lds)
+		q.scaleRows(scales, at, ld, rows, n, unit)
+	}
+	if along {
+		asm.PackNF4T(panels, codes[at/2:], ld, scales, lds, unit, n, rows, q.book)
+	} else {
+		asm.PackNF4(panels, codes[at/2:], ld, scales, lds, unit, rows, n, q.book)
+	}
+	return true
 }
 
 // decode writes elements at to at+len(dst) of a tensor on the CPU, whose codes

@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // nf4s decode 4-bit codes: two a byte, the high nibble first.
 func nf4s(arm bool) string {
 	var l listing
@@ -11,6 +13,10 @@ func nf4s(arm bool) string {
 	l.text("decodeNF4Stream", 48, func(p func(string, ...any)) { nf4AMD64(p, "VMOVNTPS") })
 	l.text("decodeNF4AVX512", 48, func(p func(string, ...any)) { nf4AVX512(p, "VMOVUPS") })
 	l.text("decodeNF4StreamAVX512", 48, func(p func(string, ...any)) { nf4AVX512(p, "VMOVNTPS") })
+	l.text("packNF4T", 56, packNF4T)
+	for _, units := range []int{1, 2} {
+		l.text(fmt.Sprintf("packNF4x%d", units), 72, func(p func(string, ...any)) { packNF4(p, units) })
+	}
 	l.text("storeFence", 0, func(p func(string, ...any)) {
 		p("SFENCE")
 		p("RET")
@@ -100,6 +106,21 @@ func nf4AMD64(p printer, store string) {
 // nf4AVX512 has all values in one register and each code in a lane of its own.
 func nf4AVX512(p printer, store string) {
 	nf4ArgsAMD64(p)
+	nf4Constants512(p)
+	nf4LoopAMD64(p, "Z10", func() {
+		for i := range 2 {
+			nf4Vector512(p, i, 10)
+			p("%s Z%d, %d(DI)", store, i, 64*i)
+		}
+		p("ADDQ $16, SI")
+		p("ADDQ $128, DI")
+	})
+	p("VZEROUPPER")
+	p("RET")
+}
+
+// nf4Constants512 loads what nf4Vector512 uses; the codebook is at CX.
+func nf4Constants512(p printer) {
 	p("VMOVUPS (CX), Z9")
 	p("MOVQ $0x181c1014080c0004, AX") // of a dword's codes, how far to shift
 	p("VMOVQ AX, X8")
@@ -107,18 +128,111 @@ func nf4AVX512(p printer, store string) {
 	p("VPMOVZXBD X8, Z8")
 	p("MOVL $0xff00, AX")
 	p("KMOVW AX, K1")
-	nf4LoopAMD64(p, "Z10", func() {
-		for i := range 2 {
-			p("VPBROADCASTD %d(SI), Z%d", 8*i, i)
-			p("VPBROADCASTD %d(SI), K1, Z%d", 8*i+4, i)
-			p("VPSRLVD Z8, Z%d, Z%d", i, i)
-			p("VPERMPS Z9, Z%d, Z%d", i, i)
-			p("VMULPS Z10, Z%d, Z%d", i, i)
-			p("%s Z%d, %d(DI)", store, i, 64*i)
+}
+
+// nf4Vector512 decodes number i of the vectors at SI into Z<i>.
+func nf4Vector512(p printer, i, scale int) {
+	p("VPBROADCASTD %d(SI), Z%d", 8*i, i)
+	p("VPBROADCASTD %d(SI), K1, Z%d", 8*i+4, i)
+	p("VPSRLVD Z8, Z%d, Z%d", i, i)
+	p("VPERMPS Z9, Z%d, Z%d", i, i)
+	p("VMULPS Z%d, Z%d, Z%d", scale, i, i)
+}
+
+// packNF4T decodes units of 32 codes of 16 rows, 16 bytes each. Row i's are in lane i
+// of what the transposing within lanes gives: a register then holds eight codes
+// of each row, and a shift brings one of them to where VPERMPS looks.
+func packNF4T(p func(string, ...any)) {
+	p("MOVQ dst+0(FP), DI")
+	p("MOVQ src+8(FP), SI")
+	p("MOVQ ld+16(FP), R8")
+	p("MOVQ scales+24(FP), DX")
+	p("MOVQ units+32(FP), BX")
+	p("MOVQ per+40(FP), CX")
+	p("MOVQ c+48(FP), AX")
+	p("VMOVUPS (AX), Z31")
+	rows := []string{"SI", "R10", "R11", "R12"} // 0, 4, 8 and 12
+	for i := range 3 {
+		p("LEAQ (%s)(R8*4), %s", rows[i], rows[i+1])
+		p("MOVL $0x%x, AX", 0xf0<<(4*i))
+		p("KMOVW AX, K%d", 1+i)
+	}
+	p("LEAQ (R8)(R8*2), R9")
+	p("block:")
+	p("VMOVUPS (DX), Z30")
+	p("ADDQ $64, DX")
+	p("MOVQ CX, R13")
+	p("CMPQ R13, BX")
+	p("CMOVQGT BX, R13")
+	p("SUBQ R13, BX")
+	p("unit:")
+	for i, at := range []string{"(%s)", "(%s)(R8*1)", "(%s)(R8*2)", "(%s)(R9*1)"} {
+		p("VMOVDQU "+at+", X%d", rows[0], i)
+		for q := 1; q < 4; q++ {
+			p("VBROADCASTI32X4 "+at+", K%d, Z%d", rows[q], q, i)
 		}
-		p("ADDQ $16, SI")
-		p("ADDQ $128, DI")
-	})
+	}
+	for i := range 2 {
+		p("VPUNPCKLDQ Z%d, Z%d, Z%d", 2*i+1, 2*i, 4+i)
+		p("VPUNPCKHDQ Z%d, Z%d, Z%d", 2*i+1, 2*i, 6+i)
+	}
+	for i := range 2 {
+		p("VPUNPCKLQDQ Z%d, Z%d, Z%d", 5+2*i, 4+2*i, 2*i)
+		p("VPUNPCKHQDQ Z%d, Z%d, Z%d", 5+2*i, 4+2*i, 2*i+1)
+	}
+	for i := range 32 {
+		// The high nibble of a byte comes first.
+		z, shift := 8+i%8, i%8*4^4
+		if shift == 0 {
+			p("VPERMPS Z31, Z%d, Z%d", i/8, z)
+		} else {
+			p("VPSRLD $%d, Z%d, Z%d", shift, i/8, z)
+			p("VPERMPS Z31, Z%d, Z%d", z, z)
+		}
+		p("VMULPS Z30, Z%d, Z%d", z, z)
+		p("VMOVUPS Z%d, %d(DI)", z, 64*i)
+	}
+	for _, r := range rows {
+		p("ADDQ $16, %s", r)
+	}
+	p("ADDQ $2048, DI")
+	p("DECQ R13")
+	p("JNE unit")
+	p("TESTQ BX, BX")
+	p("JNE block")
+	p("VZEROUPPER")
+	p("RET")
+}
+
+// packNF4 decodes units of 32 codes of each row into two panels a unit.
+func packNF4(p func(string, ...any), units int) {
+	p("MOVQ dst+0(FP), DI")
+	p("MOVQ ldd+8(FP), R10")
+	p("MOVQ src+16(FP), SI")
+	p("MOVQ ld+24(FP), R8")
+	p("MOVQ scales+32(FP), DX")
+	p("MOVQ lds+40(FP), R9")
+	p("MOVQ second+48(FP), R11")
+	p("MOVQ k+56(FP), BX")
+	p("MOVQ c+64(FP), CX")
+	p("SHLQ $2, R10")
+	p("SHLQ $2, R9")
+	p("LEAQ (R10)(R10*2), R12")
+	nf4Constants512(p)
+	p("row:")
+	for u := range units {
+		scale := []string{"(DX)", "(DX)(R11*4)"}[u]
+		p("VBROADCASTSS %s, Z%d", scale, 10+u)
+	}
+	for i := range 2 * units {
+		nf4Vector512(p, i, 10+i/2)
+		p("VMOVUPS Z%d, (DI)%s", i, []string{"", "(R10*1)", "(R10*2)", "(R12*1)"}[i])
+	}
+	p("ADDQ R8, SI")
+	p("ADDQ R9, DX")
+	p("ADDQ $64, DI")
+	p("DECQ BX")
+	p("JNE row")
 	p("VZEROUPPER")
 	p("RET")
 }
