@@ -183,6 +183,43 @@ func TestMergeRequantized(t *testing.T) {
 	}
 }
 
+// TestMergeStorage merges into 4-bit weights whose codes lie in a tensor that is called
+// BF16: left in "the base's type" the sums are F32.
+func TestMergeStorage(t *testing.T) {
+	const base = "testdata/bnb/storage-bf16"
+	m, err := tenon.Load(base, tenon.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	a, err := lora.New(m.LM, "x", lora.Config{Rank: 2, Alpha: 8, Init: "random", Targets: lora.Names{List: []string{"q_proj"}}}, 7, m.Device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Remove()
+	adapter, out := t.TempDir(), t.TempDir()
+	if err := a.Save(adapter); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Merge(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tenon.Merge(t.Context(), base, adapter, out, tenon.MergeOptions{}, t.Logf); err != nil {
+		t.Fatal(err)
+	}
+	n, err := tenon.Load(out, tenon.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	want := contents(m)
+	for name, p := range nn.Params(n.LM) {
+		if !slices.Equal(p.T.F32s(), want[name]) {
+			t.Errorf("%s is not as merged", name)
+		}
+	}
+}
+
 // TestMergeGGUF writes what a GGUF file and an adapter are together as a GGUF file: what
 // the adapter changes is in Q8_0 (vectors in F32), all else has the bytes that it had.
 func TestMergeGGUF(t *testing.T) {

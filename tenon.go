@@ -206,6 +206,15 @@ func (s quantizedCheckpoint) Names() []string { return s.q.Names() }
 // Shape returns a tensor's shape, a quantised weight's that which it stands for.
 func (s quantizedCheckpoint) Shape(name string) ([]int, bool) { return s.q.Shape(name) }
 
+// DType returns a tensor's type, F32 for a quantised weight: what holds its codes, which
+// may be called BF16, says nothing of it.
+func (s quantizedCheckpoint) DType(name string) tensor.DType {
+	if s.q.Has(name) {
+		return tensor.F32
+	}
+	return s.readOnce.DType(name)
+}
+
 // Decode writes a tensor's elements to dst as F32.
 func (s quantizedCheckpoint) Decode(dst []float32, name string) error {
 	if s.q.Has(name) {

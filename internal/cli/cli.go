@@ -39,7 +39,7 @@ const (
 	exitSignal = 128 // and the number of the signal that ended it
 )
 
-// usageError is a command line that is wrong in itself: usage text follows it.
+// usageError is a command line that is wrong in itself: how it is used follows it.
 type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
@@ -98,7 +98,7 @@ func execute(e *env, args []string) int {
 	}
 	fmt.Fprintln(e.stderr, cmd.CommandPath()+": "+message)
 	if _, ok := errors.AsType[usageError](err); ok {
-		fmt.Fprint(e.stderr, "\n"+cmd.UsageString())
+		fmt.Fprintf(e.stderr, "Usage: %s (--help tells more)\n", cmd.UseLine())
 		return exitUsage
 	}
 	return status

@@ -306,6 +306,7 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 		}
 	}
 
+	done := r.state.Step == c.options.Steps
 	if err := r.train(cmd.Context()); err != nil {
 		return r.stopped(cmd, fmt.Errorf("%s: %s: %w", c.model, c.data, err))
 	}
@@ -333,6 +334,10 @@ func (c *finetune) run(cmd *cobra.Command, e *env) (err error) {
 	}
 	if c.json {
 		return writeJSON(e.stdout, end)
+	}
+	if done {
+		_, err = fmt.Fprintf(e.stderr, "%q had taken all %d steps: loss %.4f%s; written to %q\n", c.from.dir, end.Steps, end.Loss, held, c.out)
+		return err
 	}
 	_, err = fmt.Fprintf(e.stderr, "%d steps in %s: loss %.4f (was %.4f)%s; %d parameters trained; written to %q; %v\n",
 		end.Steps, time.Since(start).Round(100*time.Millisecond), end.Loss, r.state.History[0].Loss, held, end.Params, c.out, end.compared)

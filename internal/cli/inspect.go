@@ -368,9 +368,9 @@ func (i *inspection) print(w io.Writer) error {
 		types = append(types, fmt.Sprintf("%s %s", d, countText(i.DTypes[d])))
 	}
 	fmt.Fprintf(w, "%d tensors, %d parameters (%s), %s of data: %s\n",
-		len(i.Tensors), i.Parameters, countText(i.Parameters), bytesText(i.Bytes), strings.Join(types, ", "))
+		len(i.Tensors), i.Parameters, countText(i.Parameters), gigabytes(i.Bytes), strings.Join(types, ", "))
 	if m := i.Memory; m != nil {
-		fmt.Fprintf(w, "in memory: %s as stored, %s with --weights f32\n", bytesText(m.Stored), bytesText(m.F32))
+		fmt.Fprintf(w, "in memory: %s as stored, %s with --weights f32\n", gigabytes(m.Stored), gigabytes(m.F32))
 	}
 	var err error
 	switch {

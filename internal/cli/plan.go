@@ -316,9 +316,10 @@ func secondsText(s float64) string {
 	return time.Duration(s * 1e9).Round(time.Duration(math.Pow10(max(0, int(math.Floor(math.Log10(max(s, 1e-9)*1e9))-2))))).String()
 }
 
-// parseSize reads a size in bytes: 6GB, 500MB, 1.5TB, powers of 1000.
+// parseSize reads a size in bytes: 6GB, 500MB, 1.5TB, powers of 1000, or 6GiB, powers of
+// 1024.
 func parseSize(s string) (int64, error) {
-	number, unit := strings.TrimRight(s, "kKMGTB"), 1.0
+	number, unit := strings.TrimRight(s, "kKMGTiB"), 1.0
 	switch strings.ToUpper(s[len(number):]) {
 	case "B", "":
 	case "KB", "K":
@@ -329,6 +330,14 @@ func parseSize(s string) (int64, error) {
 		unit = 1e9
 	case "TB", "T":
 		unit = 1e12
+	case "KIB":
+		unit = 1 << 10
+	case "MIB":
+		unit = 1 << 20
+	case "GIB":
+		unit = 1 << 30
+	case "TIB":
+		unit = 1 << 40
 	default:
 		number = ""
 	}

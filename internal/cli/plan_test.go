@@ -104,12 +104,12 @@ func TestPlanErrors(t *testing.T) {
 }
 
 func TestParseSize(t *testing.T) {
-	for s, want := range map[string]int64{"6GB": 6e9, "500MB": 5e8, "1.5TB": 15e11, "10kB": 10_000, "12": 12, "2 GB": 2e9} {
+	for s, want := range map[string]int64{"6GB": 6e9, "500MB": 5e8, "1.5TB": 15e11, "10kB": 10_000, "12": 12, "2 GB": 2e9, "6GiB": 6 << 30, "1.5 MiB": 3 << 19} {
 		if got, err := parseSize(s); err != nil || got != want {
 			t.Errorf("%q: %d, %v, want %d", s, got, err, want)
 		}
 	}
-	for _, s := range []string{"", "GB", "-1GB", "0", "0.5", "6GiB", "6XB", "1e30GB", "nan", "6GBGB"} {
+	for _, s := range []string{"", "GB", "-1GB", "0", "0.5", "6iB", "6XB", "1e30GB", "nan", "6GBGB"} {
 		if got, err := parseSize(s); err == nil {
 			t.Errorf("%q: %d, want an error", s, got)
 		}

@@ -61,7 +61,7 @@ func newProgress(w io.Writer, from, total int, quiet bool) *progress {
 
 // step shows that a step is done.
 func (p *progress) step(r stepReport) {
-	what := fmt.Sprintf("loss %.4f · %.0f tokens/s · %s", r.Loss, r.TokensPerSec, bytesText(r.RSS))
+	what := fmt.Sprintf("loss %.4f · %.0f tokens/s · %s", r.Loss, r.TokensPerSec, gigabytes(r.RSS))
 	if p.bar != nil {
 		p.bar.Describe(what)
 		_ = p.bar.Set(r.Step) // the bar is decoration: a terminal that is gone stops nothing
@@ -82,19 +82,6 @@ func (p *progress) close() {
 		_ = p.bar.Exit()
 		fmt.Fprintln(p.w)
 	}
-}
-
-// bytesText spells a size in binary units.
-func bytesText(n int64) string {
-	const unit = 1 << 10
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	f, i := float64(n)/unit, 0
-	for ; f >= 999.5 && i < 4; i++ {
-		f /= unit
-	}
-	return fmt.Sprintf("%.3g %ciB", f, "KMGTP"[i])
 }
 
 // countText spells a number of things: 135 M and the like.

@@ -33,17 +33,12 @@ func TestProgressLines(t *testing.T) {
 	if len(lines) != 11 { // the first, one each ten seconds, the last
 		t.Errorf("%d lines, want 11:\n%s", len(lines), w.String())
 	}
-	if want := "step 11/100 · loss 1.2500 · 512 tokens/s · 1.5 GiB · 1m29s left"; lines[1] != want {
+	if want := "step 11/100 · loss 1.2500 · 512 tokens/s · 1.61 GB · 1m29s left"; lines[1] != want {
 		t.Errorf("got %q, want %q", lines[1], want)
 	}
 }
 
-func TestBytesText(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1000 << 10: "0.977 MiB", 98 << 20: "98 MiB", 3 << 29: "1.5 GiB"} {
-		if got := bytesText(n); got != want {
-			t.Errorf("%d: got %s, want %s", n, got, want)
-		}
-	}
+func TestCountText(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1 k", 134515008: "135 M", 999999: "1 M", 1e9: "1 G"} {
 		if got := countText(n); got != want {
 			t.Errorf("%d: got %s, want %s", n, got, want)
