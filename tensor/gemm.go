@@ -18,7 +18,7 @@ const (
 	directRows = 24      // up to here, rows of b are read where they lie: packing costs more
 	thinCols   = 64      // up to here, rows of a are read where they lie
 	swapCols   = 16      // up to here, columns of c are computed as rows; no more than PackRows' tiles
-	stripRows  = 64      // up to here, a task packs its columns of b itself
+	stripRows  = 512     // up to here, a task packs its columns of b itself
 	skinnyRows = 8       // up to here, rows of a transposed b are streamed, not packed
 	serialWork = 1 << 17
 	decodeLen  = 16 << 10 // floats that a skinny task decodes at a time
@@ -239,8 +239,8 @@ func (g *gemmCall) runPacked(w *Workers) {
 }
 
 // inStrips reports whether a task is to have all rows of some columns, which it packs
-// itself: with few rows writing the panels to memory and reading them back would take
-// as long as multiplying them.
+// itself piece by piece: panels for all would go to memory and back, and with few rows
+// that takes as long as multiplying them.
 func (g *gemmCall) inStrips(threads int) bool {
 	return g.tiled && !g.direct && !g.frozen && !g.swapped && g.m <= stripRows && g.n >= 8*threads*g.bCols
 }
