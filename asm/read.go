@@ -31,6 +31,28 @@ func ReadStreams(x []float32) {
 	}
 }
 
+// StreamFill sets all of x to v past the caches, as fast as memory can be written, if x
+// begins at a multiple of 64 bytes: the limit of whatever writes more than the caches
+// hold. (0 is no measure of it: a Zen 4 writes zeros three times as fast as anything else.)
+func StreamFill(x []float32, v float32) {
+	n := len(x) &^ 15
+	if !useVec || n == 0 || uintptr(unsafe.Pointer(&x[0]))%64 != 0 {
+		fill(x, v)
+		return
+	}
+	const most = 256 << 10 // elements between two chances for the collector
+	for at := 0; at < n; at += most {
+		fillVec(&x[at], min(most, n-at), v)
+	}
+	fill(x[n:], v)
+}
+
+func fill(x []float32, v float32) {
+	for i := range x {
+		x[i] = v
+	}
+}
+
 // Prefetch asks for x to be brought into the second-level cache and does not wait
 // for it. What is read next in another place comes sooner so: the machine itself
 // looks ahead only within a page.

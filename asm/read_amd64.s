@@ -46,3 +46,18 @@ loop:
 	SUBQ $64, BX
 	JGT loop
 	RET
+
+// func fillVec(x *float32, n int, v float32)
+TEXT ·fillVec(SB), NOSPLIT, $0-20
+	MOVQ x+0(FP), AX
+	MOVQ n+8(FP), BX
+	VBROADCASTSS v+16(FP), Y0
+loop:
+	VMOVNTPS Y0, (AX)
+	VMOVNTPS Y0, 32(AX)
+	ADDQ $64, AX
+	SUBQ $16, BX
+	JNE loop
+	SFENCE
+	VZEROUPPER
+	RET

@@ -40,3 +40,17 @@ loop:
 	SUBS $64, R1
 	BGT loop
 	RET
+
+// func fillVec(x *float32, n int, v float32)
+TEXT ·fillVec(SB), NOSPLIT, $0-20
+	MOVD x+0(FP), R0
+	MOVD n+8(FP), R1
+	FMOVS v+16(FP), F0
+	VDUP V0.S[0], V0.S4
+loop:
+	WORD $0xac000000 // stnp q0, q0, [x0]
+	WORD $0xac010000 // stnp q0, q0, [x0, #32]
+	ADD $64, R0
+	SUB $16, R1
+	CBNZ R1, loop
+	RET

@@ -305,6 +305,12 @@ func packRows1(dst, src *float32, ld, k int)
 //go:noescape
 func fmaLoop(n int)
 
+// fillVec sets n elements, a multiple of 16 and more than 0, to v, past the caches. x
+// begins at a multiple of 64 bytes.
+//
+//go:noescape
+func fillVec(x *float32, n int, v float32)
+
 // prefetchVec asks for n bytes, more than 0.
 //
 //go:noescape

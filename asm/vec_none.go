@@ -66,6 +66,7 @@ func fmaLoop(int)                                                               
 func packCopy4(dst, src *float32, ld, k, n int)                                 { panic(useVec) }
 func packT8(dst *float32, ldd int, src *float32, ld, k int)                     { panic(useVec) }
 func packT4(dst *float32, ldd int, src *float32, ld, k int)                     { panic(useVec) }
+func fillVec(*float32, int, float32)                                            { panic(useVec) }
 func readVec(*float32, int, int)                                                { panic(useVec) }
 func prefetchVec(*byte, int)                                                    { panic(useVec) }
 func decodeNF4Vec(*float32, *byte, *float32, int, int, *Codebook)               { panic(useVec) }

@@ -16,7 +16,7 @@ python=${TENON_PYTHON:-}
 read -ra run <<<"${RUN:-}"
 rounds=${ROUNDS:-5}
 groups=("$@")
-((${#groups[@]})) || groups=(squares packed thin rows go decode prefill step threads memory bench scaling)
+((${#groups[@]})) || groups=(squares packed thin rows go decode prefill step threads nf4 qlora memory bench scaling)
 
 go build -o "$out/compare" ./bench/compare
 go build -o "$out/tenon" ./cmd/tenon
@@ -57,7 +57,7 @@ for g in "${groups[@]}"; do
 	esac
 done
 records=()
-for g in squares packed thin rows go decode prefill step threads; do
+for g in squares packed thin rows go decode prefill step threads nf4 qlora; do
 	[ -f "$out/$g.json" ] && records+=("$out/$g.json")
 done
 ((${#records[@]} == 0)) || "$out/compare" -merge "${records[@]}" >"$out/compare.md"

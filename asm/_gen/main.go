@@ -29,7 +29,7 @@ func main() {
 		source(arm, "gemm", gemms(arm))
 		source(arm, "rows", rows(arm))
 		source(arm, "rowdots", rowDots(arm))
-		source(arm, "read", reads(arm)+prefetch(arm))
+		source(arm, "read", reads(arm)+prefetch(arm)+fills(arm))
 		source(arm, "nf4", nf4s(arm))
 	}
 	var decl, stub strings.Builder

@@ -74,7 +74,47 @@ func prefetch(arm bool) string {
 	return out.String()
 }
 
+// fills writes the loop that stores a value past the caches; on arm64 pairs with a hint.
+func fills(arm bool) string {
+	var out strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&out, "\t"+format+"\n", args...) }
+	out.WriteString("\n// func fillVec(x *float32, n int, v float32)\nTEXT ·fillVec(SB), NOSPLIT, $0-20\n")
+	if arm {
+		p("MOVD x+0(FP), R0")
+		p("MOVD n+8(FP), R1")
+		p("FMOVS v+16(FP), F0")
+		p("VDUP V0.S[0], V0.S4")
+		out.WriteString("loop:\n")
+		p("WORD $0xac000000 // stnp q0, q0, [x0]")
+		p("WORD $0xac010000 // stnp q0, q0, [x0, #32]")
+		p("ADD $64, R0")
+		p("SUB $16, R1")
+		p("CBNZ R1, loop")
+		p("RET")
+		return out.String()
+	}
+	p("MOVQ x+0(FP), AX")
+	p("MOVQ n+8(FP), BX")
+	p("VBROADCASTSS v+16(FP), Y0")
+	out.WriteString("loop:\n")
+	p("VMOVNTPS Y0, (AX)")
+	p("VMOVNTPS Y0, 32(AX)")
+	p("ADDQ $64, AX")
+	p("SUBQ $16, BX")
+	p("JNE loop")
+	p("SFENCE")
+	p("VZEROUPPER")
+	p("RET")
+	return out.String()
+}
+
 const readDecls = `
+// fillVec sets n elements, a multiple of 16 and more than 0, to v, past the caches. x
+// begins at a multiple of 64 bytes.
+//
+//go:noescape
+func fillVec(x *float32, n int, v float32)
+
 // prefetchVec asks for n bytes, more than 0.
 //
 //go:noescape
@@ -87,4 +127,4 @@ func prefetchVec(x *byte, n int)
 func readVec(x *float32, stride, n int)
 `
 
-const readStubs = "func readVec(*float32, int, int) { panic(useVec) }\nfunc prefetchVec(*byte, int) { panic(useVec) }\n"
+const readStubs = "func fillVec(*float32, int, float32) { panic(useVec) }\nfunc readVec(*float32, int, int) { panic(useVec) }\nfunc prefetchVec(*byte, int) { panic(useVec) }\n"
