@@ -122,18 +122,11 @@ func PackNF4(panels []float32, codes []byte, ld int, scales []float32, lds, bloc
 //	}
 func PackNF4T(panels []float32, codes []byte, ld int, scales []float32, lds, block, k, n int, c *Codebook) {
 	_, _, _ = panels[PanelsLen(k, n)-1], codes[((n-1)*ld+k-1)/2], scales[(n-1)*lds+(k-1)/block]
-	var vectors [maxDepth / nf4Unit * TileCols]float32
 	for j := 0; j < n; j += TileCols {
 		panel, from := panels[j*k:][:k*TileCols], 0
-		if use512 && n-j >= TileCols && k <= maxDepth {
-			if from = k &^ (nf4Unit - 1); from > 0 {
-				for i := range TileCols {
-					for b, v := range scales[(j+i)*lds:][:(from-1)/block+1] {
-						vectors[(b*TileCols+i)%len(vectors)] = v
-					}
-				}
-				packNF4T(&panel[0], &codes[j*ld/2], ld/2, &vectors[0], from/nf4Unit, block/nf4Unit, c)
-			}
+		if use512 && n-j >= TileCols && k >= nf4Unit {
+			from = k &^ (nf4Unit - 1)
+			packNF4T(&panel[0], &codes[j*ld/2], ld/2, &scales[j*lds], lds, from/nf4Unit, block/nf4Unit, c)
 		}
 		if n-j < TileCols {
 			clear(panel)

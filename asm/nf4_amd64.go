@@ -15,12 +15,12 @@ func decodeNF4Stream(dst *float32, src *byte, absmax *float32, units, per int, c
 func decodeNF4StreamAVX512(dst *float32, src *byte, absmax *float32, units, per int, c *Codebook)
 
 // packNF4T decodes units of 32 codes of 16 rows, ld bytes apart, into a panel; per
-// units share a scale, of which there is a vector, one a row:
+// units share a scale:
 //
-//	dst[16*l+j] = c.Values[code(l, j)] * scales[l/(32*per)*16+j]
+//	dst[16*l+j] = c.Values[code(j, l)] * scales[j*lds+l/(32*per)]
 //
 //go:noescape
-func packNF4T(dst *float32, src *byte, ld int, scales *float32, units, per int, c *Codebook)
+func packNF4T(dst *float32, src *byte, ld int, scales *float32, lds, units, per int, c *Codebook)
 
 // packNF4x1 and packNF4x2 decode one or two units of 32 codes of k rows, ld bytes
 // apart, into panels ldd elements apart; the scale of the second unit is second

@@ -5,7 +5,7 @@ package asm
 // Never called: see tier_noavx512.go.
 func decodeNF4AVX512(*float32, *byte, *float32, int, int, *Codebook)          { panic(use512) }
 func decodeNF4StreamAVX512(*float32, *byte, *float32, int, int, *Codebook)    { panic(use512) }
-func packNF4T(*float32, *byte, int, *float32, int, int, *Codebook)            { panic(use512) }
+func packNF4T(*float32, *byte, int, *float32, int, int, int, *Codebook)       { panic(use512) }
 func packNF4x1(*float32, int, *byte, int, *float32, int, int, int, *Codebook) { panic(use512) }
 func packNF4x2(*float32, int, *byte, int, *float32, int, int, int, *Codebook) { panic(use512) }
 

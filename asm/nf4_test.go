@@ -115,3 +115,33 @@ func BenchmarkDecodeNF4(b *testing.B) {
 		bench("StreamNF4", func() { StreamNF4(dst, src, absmax, 64, c) })
 	}
 }
+
+// BenchmarkPackNF4 packs 64 columns of a piece of a matrix, one after another, or the
+// same again and again; the rate is that of the F32 that is written.
+func BenchmarkPackNF4(b *testing.B) {
+	const n, k, cols = 4096, 256, 64
+	c := testCodebook()
+	panels, codes, scales := make([]float32, k*cols), make([]byte, n*n/2), make([]float32, n*n/64)
+	for i := range codes {
+		codes[i] = byte(i * 37)
+	}
+	for _, transposed := range []bool{false, true} {
+		for _, hot := range []bool{false, true} {
+			b.Run(fmt.Sprintf("transposed=%v/hot=%v/%s", transposed, hot, Tier()), func(b *testing.B) {
+				b.SetBytes(4 * k * cols)
+				i := 0
+				for b.Loop() {
+					l, j := i%(n/k)*k, i/(n/k)%(n/cols)*cols
+					if i++; hot {
+						l, j = 0, 0
+					}
+					if transposed {
+						PackNF4T(panels, codes[(j*n+l)/2:], n, scales[(j*n+l)/64:], n/64, 64, k, cols, c)
+					} else {
+						PackNF4(panels, codes[(l*n+j)/2:], n, scales[(l*n+j)/64:], n/64, 64, k, cols, c)
+					}
+				}
+			})
+		}
+	}
+}

@@ -13,7 +13,7 @@ func nf4s(arm bool) string {
 	l.text("decodeNF4Stream", 48, func(p func(string, ...any)) { nf4AMD64(p, "VMOVNTPS") })
 	l.text("decodeNF4AVX512", 48, func(p func(string, ...any)) { nf4AVX512(p, "VMOVUPS") })
 	l.text("decodeNF4StreamAVX512", 48, func(p func(string, ...any)) { nf4AVX512(p, "VMOVNTPS") })
-	l.text("packNF4T", 56, packNF4T)
+	l.text("packNF4T", 64, packNF4T)
 	for _, units := range []int{1, 2} {
 		l.text(fmt.Sprintf("packNF4x%d", units), 72, func(p func(string, ...any)) { packNF4(p, units) })
 	}
@@ -147,9 +147,10 @@ func packNF4T(p func(string, ...any)) {
 	p("MOVQ src+8(FP), SI")
 	p("MOVQ ld+16(FP), R8")
 	p("MOVQ scales+24(FP), DX")
-	p("MOVQ units+32(FP), BX")
-	p("MOVQ per+40(FP), CX")
-	p("MOVQ c+48(FP), AX")
+	p("MOVQ lds+32(FP), CX")
+	p("MOVQ units+40(FP), BX")
+	p("MOVQ c+56(FP), AX")
+	p("SHLQ $2, CX")
 	p("VMOVUPS (AX), Z31")
 	rows := []string{"SI", "R10", "R11", "R12"} // 0, 4, 8 and 12
 	for i := range 3 {
@@ -159,14 +160,31 @@ func packNF4T(p func(string, ...any)) {
 	}
 	p("LEAQ (R8)(R8*2), R9")
 	p("block:")
-	p("VMOVUPS (DX), Z30")
-	p("ADDQ $64, DX")
-	p("MOVQ CX, R13")
+	p("MOVQ DX, AX")
+	for i := range 16 {
+		if i%4 == 0 {
+			p("VMOVSS (AX), X%d", i/4)
+		} else {
+			p("VINSERTPS $0x%x, (AX), X%d, X%d", i%4<<4, i/4, i/4)
+		}
+		p("ADDQ CX, AX")
+	}
+	p("VINSERTF32X4 $1, X1, Z0, Z30")
+	p("VINSERTF32X4 $2, X2, Z30, Z30")
+	p("VINSERTF32X4 $3, X3, Z30, Z30")
+	p("ADDQ $4, DX")
+	p("MOVQ per+48(FP), R13")
 	p("CMPQ R13, BX")
 	p("CMOVQGT BX, R13")
 	p("SUBQ R13, BX")
+	at := []string{"(%s)", "(%s)(R8*1)", "(%s)(R8*2)", "(%s)(R9*1)"}
+	for _, a := range at {
+		for _, r := range rows {
+			p("PREFETCHT1 128"+a, r) // the next piece of 256
+		}
+	}
 	p("unit:")
-	for i, at := range []string{"(%s)", "(%s)(R8*1)", "(%s)(R8*2)", "(%s)(R9*1)"} {
+	for i, at := range at {
 		p("VMOVDQU "+at+", X%d", rows[0], i)
 		for q := 1; q < 4; q++ {
 			p("VBROADCASTI32X4 "+at+", K%d, Z%d", rows[q], q, i)
@@ -218,8 +236,11 @@ func packNF4(p func(string, ...any), units int) {
 	p("SHLQ $2, R10")
 	p("SHLQ $2, R9")
 	p("LEAQ (R10)(R10*2), R12")
+	p("MOVQ BX, R13") // from a row to that of the next piece
+	p("IMULQ R8, R13")
 	nf4Constants512(p)
 	p("row:")
+	p("PREFETCHT1 (SI)(R13*1)")
 	for u := range units {
 		scale := []string{"(DX)", "(DX)(R11*4)"}[u]
 		p("VBROADCASTSS %s, Z%d", scale, 10+u)
