@@ -22,6 +22,7 @@ type budget struct {
 	model   *plan.Model
 	options plan.Options
 	plan    *plan.Plan
+	besides int64 // what the process has besides the plan's parts, the runtime's heap above all
 }
 
 func (b *budget) check() (err error) {
@@ -99,17 +100,15 @@ const paged = "paged_adamw"
 // that the rest of the run leaves.
 func (c *finetune) newOptimizer(params []train.Param) (*train.AdamW, error) {
 	b := &c.budget
+	has := machine.Resident() // with the weights loaded
+	b.besides = max(0, has.Anon+has.File-b.plan.Weights.Bytes-b.plan.Adapter)
 	switch b.optim {
 	case "adamw8bit":
 		return train.NewAdamW8bit(params, c.options.WeightDecay)
 	case paged:
 		room := int64(math.MaxInt64)
 		if b.limit > 0 {
-			// What the process has besides the plan's parts, the runtime's heap above all, it
-			// has by now, with the weights loaded.
-			has := machine.Resident()
-			besides := max(0, has.Anon+has.File-b.plan.Weights.Bytes-b.plan.Adapter)
-			room = max(train.LeastPaged, b.limit-(b.plan.Total-b.plan.Optimizer)-besides)
+			room = max(train.LeastPaged, b.limit-(b.plan.Total-b.plan.Optimizer)-b.besides)
 		}
 		return train.NewPagedAdamW(params, c.options.WeightDecay, filepath.Dir(c.dir.final), room)
 	}
@@ -120,6 +119,7 @@ func (c *finetune) newOptimizer(params []train.Param) (*train.AdamW, error) {
 type compared struct {
 	Planned  int64 `json:"planned_bytes"`             // of batches as long as --seq
 	Longest  int64 `json:"planned_for_longest_bytes"` // of batches as long as the longest line
+	Besides  int64 `json:"besides_bytes"`             // what the process had besides before the first step: tokenizer, runtime, code
 	Measured int64 `json:"measured_bytes"`            // the most that was resident at once
 }
 
@@ -130,7 +130,7 @@ func (c *finetune) compare() (compared, error) {
 	for i := range c.loader.Examples {
 		longest = max(longest, len(c.loader.Examples[i].IDs))
 	}
-	z := compared{Planned: b.plan.Total, Longest: b.plan.Total, Measured: machine.Resident().Peak}
+	z := compared{Planned: b.plan.Total, Longest: b.plan.Total, Besides: b.besides, Measured: machine.Resident().Peak}
 	if longest < b.options.Seq && !c.pack {
 		b.options.Seq = longest
 		p, err := plan.New(b.model, b.options)
@@ -148,5 +148,5 @@ func (z compared) String() string {
 	if z.Longest != z.Planned {
 		s += fmt.Sprintf(", %s for lines as long as these", gigabytes(z.Longest))
 	}
-	return s + fmt.Sprintf(", %s measured", gigabytes(z.Measured))
+	return s + fmt.Sprintf(", %s besides for the process; %s measured", gigabytes(z.Besides), gigabytes(z.Measured))
 }

@@ -54,7 +54,7 @@ func TestMemory(t *testing.T) {
 	if !end.Done || end.Planned != two.Total || end.Longest != two.Total || end.Measured < end.Planned {
 		t.Errorf("%+v, planned %d", end, two.Total)
 	}
-	if r = tenonCmd(t, append(args, "--seq", "128")...); r.code != exitDone || !regexp.MustCompile(`memory: \S+ MB planned, \S+ \S+ for lines as long as these, \S+ MB measured`).MatchString(r.err) {
+	if r = tenonCmd(t, append(args, "--seq", "128")...); r.code != exitDone || !regexp.MustCompile(`memory: \S+ MB planned, \S+ \S+ for lines as long as these, \S+ MB besides for the process; \S+ MB measured`).MatchString(r.err) {
 		t.Errorf("%+v", r)
 	}
 }
