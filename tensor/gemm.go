@@ -24,8 +24,8 @@ const (
 	decodeLen  = 16 << 10 // floats that a skinny task decodes at a time
 
 	streamBytes = 512 << 10 // of b that a skinny task reads at most
-	streamLeast = 8 << 10   // and at least
-	skinnyLen   = 512       // results of a skinny task
+	streamLeast = 16 << 10  // and at least
+	skinnyLen   = 2048      // results of a skinny task
 )
 
 // gemm computes c = alpha·a·b (+ c) for a [m, k], b [k, n] and a row-major c
@@ -53,7 +53,7 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 	}
 	g.serial = w.n == 1 || m*n*k < serialWork
 	if g.skinny() {
-		g.run(w, g.startSkinny(taskBytes(b.dt.Bytes(n*k), w.n)), g.stream)
+		g.run(w, g.startSkinny(&cutter{g.b.dt.Bytes(g.n * g.k), w.n}), g.stream)
 	} else {
 		g.bf16 = w.compute == ComputeBF16 && g.m > directRows && g.n > thinCols && k > thinCols
 		g.pairs = g.bf16 && asm.HasBF16()
@@ -129,6 +129,7 @@ type gemmCall struct {
 	edge     [][]float32    // of each worker: the last panel where b is not packed, BF16
 	strip    [][]float32    // of each worker: the columns of b that it multiplies
 	x        []float32      // skinny: a with its rows contiguous
+	starts   []int          // skinny: the rows of b with which tasks begin, and their number
 	split    []float32      // skinny, NF4 where it lies: the same as asm.SplitNF4 has it
 	integers []asm.Vector16 // skinny, computing in integers: a rounded
 

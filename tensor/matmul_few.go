@@ -61,11 +61,11 @@ func (c *CPU) matMulTs(ps []Product) {
 		bytes += p.Y.dt.Bytes(n * k)
 		work += m * n * k
 	}
-	bytes = taskBytes(bytes, c.workers.n)
+	cut := cutter{bytes, c.workers.n}
 	tasks := 0
 	for _, g := range f.calls {
 		f.first = append(f.first, tasks)
-		tasks += g.startSkinny(bytes)
+		tasks += g.startSkinny(&cut)
 	}
 	if work < serialWork {
 		alone(tasks, f.run)

@@ -38,8 +38,8 @@ func padded(m, k int) int {
 }
 
 // startSkinny prepares to stream the rows of the transposed b and returns the number
-// of tasks, each of which reads about so many bytes of it.
-func (g *gemmCall) startSkinny(bytes int) (tasks int) {
+// of tasks into which c cuts them.
+func (g *gemmCall) startSkinny(c *cutter) (tasks int) {
 	ldx := padded(g.m, g.k)
 	if g.a.cs != 1 || ldx != g.k && g.a.rs%1024 == 0 {
 		g.x = floats(&g.x, g.m*ldx)
@@ -65,15 +65,31 @@ func (g *gemmCall) startSkinny(bytes int) (tasks int) {
 			asm.SplitNF4(g.split[i*ldx:], g.a.f32[i*g.a.rs:][:g.k])
 		}
 	}
-	g.width = max(4, min(bytes/g.b.dt.Bytes(g.k), skinnyLen/g.m)&^3) // whole groups of four rows
-	return ceil(g.n, g.width)
+	g.starts = c.cut(g.starts[:0], g.n, g.b.dt.Bytes(g.k), skinnyLen/g.m)
+	return len(g.starts) - 1
 }
 
-// taskBytes returns what a task of a product reads that reads so many bytes in all:
-// little enough that the last task does not keep the other threads waiting, and
-// enough that handing it out costs nothing.
-func taskBytes(bytes, threads int) int {
-	return max(streamLeast, min(streamBytes, bytes/(8*threads)))
+// A cutter cuts the rows that threads stream into tasks: a large one for each to begin
+// with, since handing one out costs as much as some thousand bytes and memory is read
+// best in long stretches, then ever smaller ones, so that the last does not keep the
+// others waiting.
+type cutter struct{ bytes, threads int } // bytes is what is left of all rows
+
+// cut appends where the tasks of n rows of so many bytes begin, and n. None has more
+// than most rows.
+func (c *cutter) cut(starts []int, n, row, most int) []int {
+	for j := 0; j < n; {
+		starts = append(starts, j)
+		bytes := max(streamLeast, min(streamBytes, c.bytes*4/(5*c.threads)))
+		rows := min(max(4, bytes/row&^3), n-j) // whole groups of four rows
+		if (n-j-rows)*row < streamLeast {
+			rows = n - j
+		}
+		rows = min(rows, most)
+		j += rows
+		c.bytes -= rows * row
+	}
+	return append(starts, n)
 }
 
 // round rounds a's rows to integers, in blocks.
@@ -92,8 +108,8 @@ func (g *gemmCall) round(block int) {
 }
 
 func (g *gemmCall) streamTask(task, worker int) {
-	j := task * g.width
-	nn := min(g.width, g.n-j)
+	j := g.starts[task]
+	nn := g.starts[task+1] - j
 	a, b := &g.a, &g.b
 	direct := g.alpha == 1 && !g.accumulate && !g.swapped
 	local := floats(&g.local[worker], skinnyLen+max(decodeLen, g.k))
