@@ -67,7 +67,8 @@ type dotsArgs struct {
 	table             *[16]float32
 
 	// One vector by rows side by side, if apart is not 0: four groups of so many rows,
-	// apart bytes from each other, their slots accApart bytes.
+	// apart bytes from each other. acc is then where their sums go, accApart bytes from
+	// each other.
 	apart, accApart int
 	unitsApart      [3]int // NF4: units from the first group to the others
 }
@@ -97,11 +98,35 @@ func (w *storedRows) dots(dst []float32, ldd, rows int, x []float32, ldx, m, k i
 		return
 	}
 	_, _ = dst[(m-1)*ldd+rows-1], x[:(m-1)*ldx+k]
+	first := 0
+	if use512 && m == 1 && k > 0 && k <= dotsChunk && k%rowTypes[w.format].unit == 0 {
+		if first = w.fours(dst[:rows], x, k); first == rows {
+			return
+		}
+	}
 	var acc [dotsLen]float32
-	w.groups(acc[:], dst, ldd, rows, x, ldx, m, k)
+	w.groups(acc[:], dst, first, ldd, rows, x, ldx, m, k)
 }
 
-func (w *storedRows) groups(acc, dst []float32, ldd, rows int, x []float32, ldx, m, k int) {
+// fours multiplies one vector by rows four at a time, whose streams memory serves at the
+// same time, and returns how many it has done: all but the last three at most.
+func (w *storedRows) fours(dst, x []float32, k int) (done int) {
+	for done+4 <= len(dst) {
+		n := min((len(dst)-done)/4, max(1, dotsChunk/4/k))
+		a := w.args(done, 4*n, k, 0, k/rowTypes[w.format].unit)
+		a.rows, a.apart, a.accApart = n, n*a.stride, 4*n
+		for s := range a.unitsApart {
+			a.unitsApart[s] = (s + 1) * n * a.units
+		}
+		a.m, a.acc, a.x = 1, &dst[done], &x[0]
+		dotsUnits(w.format, &a)
+		done += 4 * n
+	}
+	return done
+}
+
+// groups multiplies the rows from first on.
+func (w *storedRows) groups(acc, dst []float32, first, ldd, rows int, x []float32, ldx, m, k int) {
 	unit := rowTypes[w.format].unit
 	kernel, fused := w.format, dotsVectors(w.format, m) > 0
 	if !fused {
@@ -112,9 +137,9 @@ func (w *storedRows) groups(acc, dst []float32, ldd, rows int, x []float32, ldx,
 		piece = max(superLen, dotsPiece/m&^(superLen-1))
 	}
 	group := max(1, min(len(acc)/(m*slots), dotsChunk/max(k, 1)))
-	for i := 0; i < rows; i += group {
+	for i := first; i < rows; i += group {
 		n := min(group, rows-i)
-		if i > 0 {
+		if i > first {
 			clear(acc[:n*m*slots])
 		}
 		for l := 0; l < k; l += piece {
@@ -148,8 +173,19 @@ func (w *storedRows) groups(acc, dst []float32, ldd, rows int, x []float32, ldx,
 // fusedDots multiplies units of n rows from element l of row i on. Vectors are taken
 // in groups, one after the other in acc.
 func (w *storedRows) fusedDots(acc []float32, i, n int, x []float32, ldx, m, k, l, units int) {
+	a := w.args(i, n, k, l, units)
+	a.ldx = ldx
+	for j := 0; j < m; j += a.m {
+		a.m = dotsVectors(w.format, m-j)
+		a.acc, a.x = &acc[j*n*slots:][:n*a.m*slots][0], &x[j*ldx+l]
+		dotsUnits(w.format, &a)
+	}
+}
+
+// args tells a kernel of units of n rows from element l of row i on.
+func (w *storedRows) args(i, n, k, l, units int) dotsArgs {
 	unit, f := rowTypes[w.format].unit, w.format
-	a := dotsArgs{stride: f.at(w.ld), rows: n, ldx: ldx, units: units}
+	a := dotsArgs{stride: f.at(w.ld), rows: n, units: units}
 	a.w = &w.w[f.at(i*w.ld+l):][:f.at((n-1)*w.ld+units*unit)][0]
 	if f == rowsNF4 {
 		a.unit, a.skip = (w.first+i*k+l)/unit, k/unit-units
@@ -159,27 +195,7 @@ func (w *storedRows) fusedDots(acc []float32, i, n int, x []float32, ldx, m, k, 
 		_ = w.absmax[(a.unit+n*(units+a.skip)-a.skip-1)>>a.shift]
 		a.absmax, a.table = &w.absmax[0], w.table
 	}
-	if rows := n / 4; use512 && m == 1 && rows > 0 { // streams that memory serves at the same time
-		done := 4 * rows
-		a.rows, a.apart, a.accApart = rows, rows*a.stride, rows*slots*4
-		for s := range a.unitsApart {
-			a.unitsApart[s] = (s + 1) * rows * k / unit
-		}
-		a.m, a.acc, a.x = 1, &acc[:done*slots][0], &x[l]
-		dotsUnits(f, &a)
-		if done == n {
-			return
-		}
-		acc, n = acc[done*slots:], n-done
-		a.rows, a.apart = n, 0
-		a.w = (*byte)(unsafe.Add(unsafe.Pointer(a.w), done*a.stride))
-		a.unit += done * k / unit
-	}
-	for j := 0; j < m; j += a.m {
-		a.m = dotsVectors(f, m-j)
-		a.acc, a.x = &acc[j*n*slots:][:n*a.m*slots][0], &x[j*ldx+l]
-		dotsUnits(f, &a)
-	}
+	return a
 }
 
 // decodedDots decodes rows piece by piece and multiplies what it has decoded.

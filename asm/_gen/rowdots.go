@@ -28,7 +28,7 @@ const (
 	argShift
 	argTable
 	argApart    // bytes between the four rows that are multiplied side by side
-	argAccApart // and between their slots
+	argAccApart // and between their sums
 	argUnits1   // NF4: units between the first and the second row, the third, the fourth
 	argUnits2
 	argUnits3
@@ -584,20 +584,14 @@ func dotsKernel(p printer, f dotFormat, wide bool) {
 			p("LEAQ (R8)(R8*2), R9")
 		}
 		slotsIO := func(format string) {
-			p("MOVQ DI, AX")
-			for r := range s.rows {
-				for j := range s.vectors {
-					for i := range 32 / lanes {
-						at, v := fmt.Sprintf("%d(AX)", 128*j+4*lanes*i), fmt.Sprintf("%s%d", reg, slots(r+j, i))
-						if format == "load" {
-							p("VMOVUPS %s, %s", at, v)
-						} else {
-							p("VMOVUPS %s, %s", v, at)
-						}
+			for j := range s.vectors {
+				for i := range 32 / lanes {
+					at, v := fmt.Sprintf("%d(DI)", 128*j+4*lanes*i), fmt.Sprintf("%s%d", reg, slots(j, i))
+					if format == "load" {
+						p("VMOVUPS %s, %s", at, v)
+					} else {
+						p("VMOVUPS %s, %s", v, at)
 					}
-				}
-				if r+1 < s.rows {
-					p("ADDQ %d(R11), AX", argAccApart)
 				}
 			}
 		}
@@ -609,7 +603,13 @@ func dotsKernel(p printer, f dotFormat, wide bool) {
 			p("LEAQ (DX)(R8*4), R15")
 			p("ADDQ R8, R15")
 		}
-		slotsIO("load")
+		if s.rows > 1 {
+			for r := 16; r < 16+2*s.rows; r++ {
+				p("VPXORD Z%d, Z%d, Z%d", r, r, r)
+			}
+		} else {
+			slotsIO("load")
+		}
 		p("unit%s:", label)
 		shared := s.rows > 1 && f.unit == 32 // x is loaded once for all rows
 		if shared {
@@ -646,8 +646,13 @@ func dotsKernel(p printer, f dotFormat, wide bool) {
 		}
 		p("DECQ CX")
 		p("JNE unit%s", label)
-		slotsIO("store")
-		p("ADDQ $%d, DI", 128*s.vectors)
+		if s.rows > 1 {
+			foldFour(p, f.name == "NF4")
+			p("ADDQ $4, DI")
+		} else {
+			slotsIO("store")
+			p("ADDQ $%d, DI", 128*s.vectors)
+		}
 		p("ADDQ %d(R11), R10", argStride)
 		if f.row != nil {
 			f.row(p)
@@ -657,6 +662,50 @@ func dotsKernel(p printer, f dotFormat, wide bool) {
 		p("VZEROUPPER")
 		p("RET")
 	}
+}
+
+// foldFour adds up the slots of four rows, Z16 to Z23, by halves, as foldAMD64 does, and
+// stores the sums. Each step puts the halves of two registers side by side and adds
+// them.
+func foldFour(p printer, pairs bool) {
+	halves := func(a, b, low, high, to int) {
+		p("VSHUFF64X2 $0x%02x, Z%d, Z%d, Z8", low, b, a)
+		p("VSHUFF64X2 $0x%02x, Z%d, Z%d, Z9", high, b, a)
+		p("VADDPS Z9, Z8, Z%d", to)
+	}
+	inLanes := func(r int) {
+		for _, i := range []int{0xEE, 0x55} {
+			p("VPERMILPS $0x%02X, Z%d, Z8", i, r)
+			p("VADDPS Z8, Z%d, Z%d", r, r)
+		}
+	}
+	if pairs { // even slots, odd ones: the last two halves
+		for r := range 4 {
+			halves(16+2*r, 17+2*r, 0x44, 0xEE, r)
+		}
+		for r := range 2 {
+			halves(2*r, 2*r+1, 0x88, 0xDD, 4+r)
+			inLanes(4 + r)
+		}
+		halves(4, 5, 0x88, 0xDD, 0)
+	} else {
+		for r := range 4 {
+			p("VADDPS Z%d, Z%d, Z%d", 17+2*r, 16+2*r, r)
+		}
+		for r := range 2 {
+			halves(2*r, 2*r+1, 0x44, 0xEE, 4+r)
+		}
+		halves(4, 5, 0x88, 0xDD, 0)
+		inLanes(0)
+	}
+	p("MOVQ %d(R11), AX", argAccApart)
+	p("LEAQ (AX)(AX*2), R8")
+	p("VMOVSS X0, (DI)")
+	for r, to := range []string{"(DI)(AX*1)", "(DI)(AX*2)", "(DI)(R8*1)"} {
+		p("VEXTRACTF32X4 $%d, Z0, X1", r+1)
+		p("VMOVSS X1, %s", to)
+	}
+	p("MOVQ %d(R11), R8", argApart)
 }
 
 // foldAMD64 adds up slots by halves: 32, 16, 8, 4, 2. Of pairs, a 128-bit lane has
