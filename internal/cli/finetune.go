@@ -62,8 +62,8 @@ With --compute bf16 products of the forward and the backward pass round their
 operands to BF16, as under PyTorch's bfloat16 autocast; sums, norms, attention, the
 adapter and the optimizer stay F32. --compute int16 rounds weights in 4 bits and
 Q8_0, and what they multiply, to 14-bit integers, in products of up to 8 rows:
-so hardly ever in training, whose rows are all tokens of a batch. That either costs
-nothing in the end is not proved; both are off by default.
+so hardly ever in training, whose rows are all tokens of a batch. Both are off by
+default; docs/performance.md has what they cost and bring.
 
 The data is JSONL, each line one of
   {"text": …}                        loss on all tokens
