@@ -7,42 +7,123 @@ import (
 
 // BF16 products take their operands in pairs: a pair is the bfloat16 of two
 // neighbours along the inner dimension, the first one in the lower half, in the four
-// bytes of a float32. Pack, PackRows and GemmTilesBF16 move pairs as they move
-// floats.
+// bytes of a float32. Vector tiers that have no instruction for pairs take rounded
+// values as they are. Pack, PackRows and GemmTilesBF16 move pairs as they move floats.
 
 // HasBF16 reports whether the tier that runs multiplies pairs in hardware.
 func HasBF16() bool { return useBF16 }
 
-// PairRow writes a row as pairs, a last zero added if its length is odd:
-//
-//	dst[i] = pair(x[2*i], x[2*i+1])
-//
-// Values are rounded to nearest even.
-func PairRow(dst, x []float32) {
-	n := len(x) / 2
-	EncodeBF16(bytesOf(dst[:n]), x[:2*n])
-	if len(x)%2 != 0 {
-		dst[n] = pair(x[2*n], 0)
+// pairs reports whether the tier that runs takes pairs.
+func pairs() bool { return useBF16 || !useVec }
+
+// WordsBF16 returns the number of floats that k elements take in what PackBF16 and
+// PackRowsBF16 write: (k+1)/2 as pairs, k as rounded values.
+func WordsBF16(k int) int {
+	if pairs() {
+		return (k + 1) / 2
 	}
+	return k
 }
 
-// PairRows writes two rows as pairs:
+// DepthBF16 is Depth for products in BF16.
+func DepthBF16(k int) int { return 2 * Depth((k+1)/2) }
+
+// PackBF16 is Pack of values rounded to BF16, in pairs along the k rows, a last row of
+// zeros added if their number is odd. With words = WordsBF16(k):
 //
-//	for i := range dst {
-//		dst[i] = pair(x[i], y[i])
+//	for j := range n {
+//		for l := range words {
+//			panels[j/TileCols*words*TileCols+l*TileCols+j%TileCols] = pair(b[2*l*brs+j*bcs], b[(2*l+1)*brs+j*bcs])
+//		}
 //	}
 //
 // Values are rounded to nearest even; the instruction for it makes denormals zero.
-func PairRows(dst, x, y []float32) {
-	n, done := len(dst), 0
-	x, y = x[:n], y[:n]
-	if useBF16 {
-		if done = n &^ 15; done > 0 {
-			pairBF16(&dst[0], &x[0], &y[0], done)
+// The last panel is filled up with zeros. One of brs, bcs is 1. panels has
+// PanelsLen(words, n) elements.
+func PackBF16(panels, b []float32, brs, bcs, k, n int) {
+	if !pairs() {
+		Pack(panels, b, brs, bcs, k, n)
+		RoundBF16(panels, panels)
+		return
+	}
+	words, j := (k+1)/2, 0
+	if useBF16 && bcs == 1 && k > 1 {
+		for j+2*TileCols <= n {
+			panels, src, stride := panels[j*words:], b[j:], words*TileCols
+			cols, rows := 2*TileCols, k&^1
+			if j+4*TileCols <= n {
+				cols = 4 * TileCols
+				_, _ = panels[cols*words-1], src[(k-1)*brs+cols-1]
+				pairPanels4(&panels[0], stride, &src[0], brs, rows/2)
+			} else {
+				_, _ = panels[cols*words-1], src[(k-1)*brs+cols-1]
+				pairPanels2(&panels[0], stride, &src[0], brs, rows/2)
+			}
+			for i := range cols * (k - rows) {
+				panels[i/TileCols*stride+(words-1)*TileCols+i%TileCols] = pair(src[rows*brs+i], 0)
+			}
+			j += cols
 		}
 	}
-	for i := done; i < n; i++ {
-		dst[i] = pair(x[i], y[i])
+	for ; j < n; j += TileCols {
+		packPairs(panels[j*words:][:words*TileCols], TileCols, b[j*bcs:], bcs, brs, min(TileCols, n-j), k)
+	}
+}
+
+// PackRowsBF16 is PackRows of values rounded to BF16, in pairs along the k columns, as
+// PackBF16 has them. With words = WordsBF16(k):
+//
+//	for i := range m {
+//		rows := min(h, m-i/h*h)
+//		for l := range words {
+//			tiles[i/h*h*words+l*rows+i%h] = pair(a[i*ars+2*l*acs], a[i*ars+(2*l+1)*acs])
+//		}
+//	}
+//
+// One of ars, acs is 1. tiles has m*words elements.
+func PackRowsBF16(tiles, a []float32, ars, acs, m, k, h int) {
+	if !pairs() {
+		PackRows(tiles, a, ars, acs, m, k, h)
+		RoundBF16(tiles[:m*k], tiles)
+		return
+	}
+	words := (k + 1) / 2
+	for i := 0; i < m; i += h {
+		rows := min(h, m-i)
+		packPairs(tiles[i*words:][:rows*words], rows, a[i*ars:], ars, acs, rows, k)
+	}
+}
+
+// packPairs packs n rows of k elements, rows being rs and neighbours cs apart:
+//
+//	dst[l*ldd+i] = pair(x[i*rs+2*l*cs], x[i*rs+(2*l+1)*cs]), or 0 for i from n up to ldd
+func packPairs(dst []float32, ldd int, x []float32, rs, cs, n, k int) {
+	if k == 0 {
+		return
+	}
+	_ = x[(n-1)*rs+(k-1)*cs]
+	from := 0
+	switch {
+	case !useBF16 || ldd > 16:
+	case cs == 1 && n >= 4:
+		_ = dst[(k+1)/2*ldd-1]
+		pairT512(&dst[0], ldd, &x[0], rs, n, k, &pairOrder[n])
+		return
+	case cs != 1 && k > 1:
+		from = k &^ 1
+		_ = dst[from/2*ldd-1]
+		pairCopy512(&dst[0], ldd, &x[0], cs, from/2, n)
+	}
+	for l := from; l < k; l += 2 {
+		row := dst[l/2*ldd:][:ldd]
+		for i := range n {
+			second := float32(0)
+			if l+1 < k {
+				second = x[i*rs+(l+1)*cs]
+			}
+			row[i] = pair(x[i*rs+l*cs], second)
+		}
+		clear(row[n:])
 	}
 }
 
@@ -78,7 +159,37 @@ func bytesOf(x []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
 
-// GemmTilesBF16 is GemmTiles on pairs, k of them in a row: with
+// GemmBF16 is Gemm with both operands rounded to BF16, to nearest even.
+func GemmBF16(c []float32, ldc int, a []float32, ars, acs int, b []float32, brs, bcs int, m, n, k int, alpha float32, accumulate bool, scratch []float32) {
+	if m == 0 || n == 0 {
+		return
+	}
+	if k == 0 {
+		scaleRows(c, ldc, m, n, accumulate)
+		return
+	}
+	half := GemmScratch() / 2
+	h, depth := TileRows(m), DepthBF16(k)
+	for l := 0; l < k; l += depth {
+		kk := min(depth, k-l)
+		words := WordsBF16(kk)
+		width, rows := half/words/TileCols*TileCols, half/words/h*h
+		for j := 0; j < n; j += width {
+			nn := min(width, n-j)
+			panels := scratch[:PanelsLen(words, nn)]
+			PackBF16(panels, b[l*brs+j*bcs:], brs, bcs, kk, nn)
+			for i := 0; i < m; i += rows {
+				mm := min(rows, m-i)
+				tiles := scratch[half:][:words*mm]
+				PackRowsBF16(tiles, a[i*ars+l*acs:], ars, acs, mm, kk, h)
+				GemmTilesBF16(c[i*ldc+j:], ldc, tiles, h, panels, words*TileCols, mm, nn, words, alpha, accumulate || l > 0)
+			}
+		}
+	}
+}
+
+// GemmTilesBF16 is GemmTiles on what PackRowsBF16 and PackBF16 have written, of k
+// words: with
 //
 //	first(x)*first(y) + second(x)*second(y)
 //
@@ -86,7 +197,7 @@ func bytesOf(x []float32) []byte {
 // product, takes denormals as zero and makes none; its sums and those of plain Go
 // differ by that.
 func GemmTilesBF16(c []float32, ldc int, tiles []float32, h int, panels []float32, stride, m, n, k int, alpha float32, accumulate bool) {
-	x := left{tiles, 1, 0, h, true, true}
+	x := left{tiles, 1, 0, h, true, pairs()}
 	x.multiply(c, ldc, panels, TileCols, stride, m, n, k, alpha, accumulate)
 }
 

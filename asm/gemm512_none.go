@@ -11,6 +11,14 @@ func gemm512(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c 
 func gemmBF16(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool, next uintptr) {
 	panic(useBF16)
 }
-func pairBF16(dst, x, y *float32, n int)          { panic(useBF16) }
+func pairT512(dst *float32, ldd int, src *float32, ld, rows, k int, order *[2][16]uint32) {
+	panic(useBF16)
+}
+func pairCopy512(dst *float32, ldd int, src *float32, ld, k, n int) { panic(useBF16) }
+func pairPanels4(dst *float32, stride int, src *float32, ld, k int) { panic(useBF16) }
+func pairPanels2(dst *float32, stride int, src *float32, ld, k int) { panic(useBF16) }
+
+var pairOrder [17][2][16]uint32
+
 func packCopy512(dst, src *float32, ld, k, n int) { panic(use512) }
 func fmaLoop512(int)                              { panic(use512) }

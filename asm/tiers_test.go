@@ -74,9 +74,10 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"RowDots", "dotsF32 fold dots4x1 dots1x1", "dotsF32_512", "dotsF32 fold dots4x1 dots1x1"},
 	{"RowDotsMulti", "dotsF32 fold dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3", "dotsF32_512", "dotsF32 fold dots4x1 dots4x2 dots4x3 dots1x1 dots1x2 dots1x3"},
 	{"Pack", "packT8 packRows4 packRows1", "", "packT8 packRows4 packRows1"},
-	{"GemmTilesBF16", "- plain Go: F32 kernels on rounded operands are faster", "gemmBF16", "- plain Go: F32 kernels on rounded operands are faster"},
-	{"PairRow", "encodeBF16Vec", "", "encodeBF16Vec"},
-	{"PairRows", "- only products on pairs want it", "pairBF16", "- only products on pairs want it"},
+	{"GemmTilesBF16", "- GemmTiles on rounded values", "gemmBF16", "- GemmTiles on rounded values"},
+	{"PackBF16", "- Pack and RoundBF16", "pairT512 pairCopy512 pairPanels4 pairPanels2", "- Pack and RoundBF16"},
+	{"PackRowsBF16", "- PackRows and RoundBF16", "pairT512 pairCopy512", "- PackRows and RoundBF16"},
+	{"GemmBF16", "- GemmTilesBF16", "gemmBF16", "- GemmTilesBF16"},
 	{"RoundBF16", "encodeBF16Vec decodeBF16Vec", "", "encodeBF16Vec decodeBF16Vec"},
 	{"Repack", "packT8", "", "packT8"},
 	{"PackRows", "packT8 packT4 packCopy4", "packCopy512", "packT8 packT4 packCopy4"},
@@ -90,7 +91,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 }
 
 // notKernels are the exported functions that compute sizes and names.
-var notKernels = []string{"HasRowDotsNF4", "HasPackNF4", "Tier", "Tiers", "Depth", "TileRows", "HasBF16", "GemmScratch", "PanelsLen", "NewCodebook", "HasRowDotsNF4Int16", "HasInt16"}
+var notKernels = []string{"HasRowDotsNF4", "HasPackNF4", "Tier", "Tiers", "Depth", "TileRows", "HasBF16", "WordsBF16", "DepthBF16", "GemmScratch", "PanelsLen", "NewCodebook", "HasRowDotsNF4Int16", "HasInt16"}
 
 func TestKernelTable(t *testing.T) {
 	rows := map[string]bool{}

@@ -15,7 +15,7 @@ import (
 )
 
 // BenchmarkLoRAStep measures an optimizer step of LoRA on SmolLM2's shape: one
-// sequence of 512 tokens, adapters on all linear layers, F32.
+// sequence of 512 tokens, adapters on all linear layers, in F32 and in BF16.
 func BenchmarkLoRAStep(b *testing.B) {
 	for _, rank := range []int{8, 16} {
 		for _, recompute := range []bool{false, true} {
@@ -24,15 +24,19 @@ func BenchmarkLoRAStep(b *testing.B) {
 					if threads > runtime.NumCPU() {
 						b.Skipf("the machine has %d CPUs", runtime.NumCPU())
 					}
-					loraStep(b, 512, rank, threads, recompute)
+					loraStep(b, 512, rank, threads, recompute, tensor.ComputeF32)
+				})
+				b.Run(fmt.Sprintf("t=512/r=%d/recompute=%v/compute=bf16/threads=%d", rank, recompute, threads), func(b *testing.B) {
+					loraStep(b, 512, rank, threads, recompute, tensor.ComputeBF16)
 				})
 			}
 		}
 	}
 }
 
-func loraStep(b *testing.B, tokens, rank, threads int, recompute bool) {
+func loraStep(b *testing.B, tokens, rank, threads int, recompute bool, compute tensor.Compute) {
 	dev := tensor.NewCPU(threads)
+	dev.SetCompute(compute)
 	defer dev.Close()
 	m, err := RandomModel(SmolLM2, dev)
 	if err != nil {

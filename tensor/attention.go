@@ -23,7 +23,8 @@ type attnTask struct {
 	s               []float32 // [rows, keyBlock]
 	m, sum          []float32 // per row
 	gemm, decoded   []float32
-	g, block, heads int // stacked heads, tokens of a block, heads of q
+	g, block, heads int  // stacked heads, tokens of a block, heads of q
+	bf16            bool // products are of operands rounded to BF16
 }
 
 // scratch keeps the memory of attention tasks between calls.
@@ -33,9 +34,10 @@ var attnScratch = sync.Pool{New: func() any { return new(attnTask) }}
 // one key head.
 func (s AttentionShape) queryBlock() int { return max(1, min(64, maxRows/(s.H/s.KV), s.Tq)) }
 
-func newAttnTask(s AttentionShape) *attnTask {
+func newAttnTask(s AttentionShape, bf16 bool) *attnTask {
 	t := attnScratch.Get().(*attnTask)
 	t.fit(s)
+	t.bf16 = bf16
 	return t
 }
 
@@ -89,13 +91,16 @@ func (t *attnTask) unstack(x, src []float32, s AttentionShape, b, kv, t0, t1 int
 	}
 }
 
-// mulRows computes c = a·bᵀ for a [m, k] and b [n, k] with rows ldb apart.
-func mulRows(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, scratch []float32) {
-	if m <= skinnyRows { // too few rows to be worth packing b
-		asm.RowDotsMulti(c, ldc, b, ldb, n, a, lda, m, k)
-		return
+// multiply computes c = a·b (+ c) for a [m, k] with rows lda apart.
+func (t *attnTask) multiply(c []float32, ldc int, a []float32, lda int, b []float32, brs, bcs, m, n, k int, accumulate bool) {
+	switch {
+	case t.bf16:
+		asm.GemmBF16(c, ldc, a, lda, 1, b, brs, bcs, m, n, k, 1, accumulate, t.gemm)
+	case m <= skinnyRows && brs == 1 && !accumulate: // too few rows to be worth packing b
+		asm.RowDotsMulti(c, ldc, b, bcs, n, a, lda, m, k)
+	default:
+		asm.Gemm(c, ldc, a, lda, 1, b, brs, bcs, m, n, k, 1, accumulate, t.gemm)
 	}
-	asm.Gemm(c, ldc, a, lda, 1, b, 1, ldb, m, n, k, 1, false, scratch)
 }
 
 // within returns which of the keys k0 ≤ j < k1 query t of row b sees, counted from
@@ -126,7 +131,7 @@ func (c *CPU) attendMany(dst, lse, q, k, v *Tensor, s AttentionShape) {
 		b, kv := task/blocks/s.KV, task/blocks%s.KV
 		t1 := min(t0+bq, s.Tq)
 		n := t1 - t0
-		t := newAttnTask(s)
+		t := newAttnTask(s, c.workers.compute == ComputeBF16)
 		defer t.done()
 		t.stack(t.q, qs, s, b, kv, t0, t1, s.Scale)
 		t.attend(t.o, &ks, &vs, &s, b, kv, t0, t1, 0, s.Tk)
@@ -158,7 +163,7 @@ func (t *attnTask) attend(o []float32, k, v *matrix, s *AttentionShape, b, kv, t
 		k1 := min(k0+keyBlock, end)
 		v.prefetch(s, b, kv, k0, k1)
 		kb, ld := t.tile(k, s, b, kv, k0, k1)
-		mulRows(t.s, keyBlock, t.q, s.D, kb, ld, rows, k1-k0, s.D, t.gemm)
+		t.multiply(t.s, keyBlock, t.q, s.D, kb, 1, ld, rows, k1-k0, s.D, false)
 		for r := range rows {
 			row := t.s[r*keyBlock:][:k1-k0]
 			lo, hi := s.within(b, t0+r%n, k0, k1)
@@ -178,7 +183,7 @@ func (t *attnTask) attend(o []float32, k, v *matrix, s *AttentionShape, b, kv, t
 		}
 		k.prefetch(s, b, kv, k1, min(k1+keyBlock, end))
 		vb, ld := t.tile(v, s, b, kv, k0, k1)
-		asm.Gemm(o, s.D, t.s, keyBlock, 1, vb, ld, 1, rows, s.D, k1-k0, 1, true, t.gemm)
+		t.multiply(o, s.D, t.s, keyBlock, vb, ld, 1, rows, s.D, k1-k0, true)
 	}
 }
 

@@ -65,7 +65,7 @@ func (c *CPU) attentionGrad(dq, dk, dv, dz, z, lse, q, k, v *Tensor, s Attention
 		clear(gk[lo:hi])
 		clear(gv[lo:hi])
 	})
-	g := &attentionGrad{AttentionShape: s, dq: dq.F32(), dk: gk, dv: gv, dz: dz.F32(), z: z.F32(), lse: lse.F32(), q: q.F32(), k: k.F32(), v: v.F32()}
+	g := &attentionGrad{AttentionShape: s, dq: dq.F32(), dk: gk, dv: gv, dz: dz.F32(), z: z.F32(), lse: lse.F32(), q: q.F32(), k: k.F32(), v: v.F32(), bf16: c.workers.compute == ComputeBF16}
 	g.block = s.queryBlock()
 	g.blocks = ceil(s.Tq, g.block)
 	g.through = make([]atomic.Int64, s.B*s.KV*g.blocks)
@@ -79,7 +79,8 @@ func (c *CPU) attentionGrad(dq, dk, dv, dz, z, lse, q, k, v *Tensor, s Attention
 type attentionGrad struct {
 	AttentionShape
 	dq, dk, dv, dz, z, lse, q, k, v []float32
-	block, blocks                   int // queries of a block, and their blocks
+	block, blocks                   int  // queries of a block, and their blocks
+	bf16                            bool // products are of operands rounded to BF16
 
 	// through is, for each batch row, key head and block, the key up to which the
 	// block's task has added its part, or will not add any.
@@ -103,10 +104,13 @@ func (g *attentionGrad) run(b, kv, block int) {
 		t.lse[r] = g.lse[(b*g.H+h)*g.Tq+i]
 		t.delta[r] = asm.Dot(t.dz[r*g.D:][:g.D], g.z[at:])
 	}
-	depth := asm.Depth(g.D)
+	pack, depth := asm.Pack, g.depth()
+	if g.bf16 {
+		pack = asm.PackBF16
+	}
 	for l := 0; l < g.D; l += depth {
-		asm.Pack(t.qt[l*whole(rows, asm.TileCols, 1):], t.q[l:], 1, g.D, min(depth, g.D-l), rows)
-		asm.Pack(t.dzt[l*whole(rows, asm.TileCols, 1):], t.dz[l:], 1, g.D, min(depth, g.D-l), rows)
+		pack(t.qt[l*whole(rows, asm.TileCols, 1):], t.q[l:], 1, g.D, min(depth, g.D-l), rows)
+		pack(t.dzt[l*whole(rows, asm.TileCols, 1):], t.dz[l:], 1, g.D, min(depth, g.D-l), rows)
 	}
 	clear(t.dq[:rows*g.D])
 
@@ -165,12 +169,12 @@ func (g *attentionGrad) tile(t *gradTask, b, kv, t0, t1, k0, k1 int, turn func()
 	}
 	ld, keys := g.KV*g.D, k1-k0
 	at := ((b*g.Tk+k0)*g.KV + kv) * g.D
-	depth := asm.Depth(g.D)
+	depth := g.depth()
 	for l := 0; l < g.D; l += depth {
 		kk := min(depth, g.D-l)
-		panels := l*whole(rows, asm.TileCols, 1) + c0*kk
-		asm.GemmPanels(t.p[c0:], rows, g.k[at+l:], ld, 1, t.qt[panels:], kk*asm.TileCols, keys, n, kk, 1, l > 0)
-		asm.GemmPanels(t.ds[c0:], rows, g.v[at+l:], ld, 1, t.dzt[panels:], kk*asm.TileCols, keys, n, kk, 1, l > 0)
+		panels := l * whole(rows, asm.TileCols, 1)
+		g.scores(t, t.p[c0:], rows, g.k[at+l:], ld, t.qt[panels:], c0, keys, n, kk, l > 0)
+		g.scores(t, t.ds[c0:], rows, g.v[at+l:], ld, t.dzt[panels:], c0, keys, n, kk, l > 0)
 	}
 	hi = t0
 	for j := k0; j < k1; j++ {
@@ -184,8 +188,32 @@ func (g *attentionGrad) tile(t *gradTask, b, kv, t0, t1, k0, k1 int, turn func()
 		clear(ds[to:])
 		asm.AttentionGrad(p[from:to], ds[from:to], t.lse[c0+from:], t.delta[c0+from:])
 	}
-	asm.Gemm(t.dq[c0*g.D:], g.D, t.ds[c0:], 1, rows, g.k[at:], ld, 1, n, g.D, keys, 1, true, t.gemm)
+	multiply := asm.Gemm
+	if g.bf16 {
+		multiply = asm.GemmBF16
+	}
+	multiply(t.dq[c0*g.D:], g.D, t.ds[c0:], 1, rows, g.k[at:], ld, 1, n, g.D, keys, 1, true, t.gemm)
 	turn()
-	asm.Gemm(g.dv[at:], ld, t.p[c0:], rows, 1, t.dz[c0*g.D:], g.D, 1, keys, g.D, n, 1, true, t.gemm)
-	asm.Gemm(g.dk[at:], ld, t.ds[c0:], rows, 1, t.q[c0*g.D:], g.D, 1, keys, g.D, n, 1, true, t.gemm)
+	multiply(g.dv[at:], ld, t.p[c0:], rows, 1, t.dz[c0*g.D:], g.D, 1, keys, g.D, n, 1, true, t.gemm)
+	multiply(g.dk[at:], ld, t.ds[c0:], rows, 1, t.q[c0*g.D:], g.D, 1, keys, g.D, n, 1, true, t.gemm)
+}
+
+// depth returns the length of the pieces of D, which are packed one after the other.
+func (g *attentionGrad) depth() int {
+	if g.bf16 {
+		return asm.DepthBF16(g.D)
+	}
+	return asm.Depth(g.D)
+}
+
+// scores computes c = x·y (+ c) for kk columns of the keys x and y's columns c0 to
+// c0+n in panels.
+func (g *attentionGrad) scores(t *gradTask, c []float32, ldc int, x []float32, ld int, y []float32, c0, keys, n, kk int, accumulate bool) {
+	if !g.bf16 {
+		asm.GemmPanels(c, ldc, x, ld, 1, y[c0*kk:], kk*asm.TileCols, keys, n, kk, 1, accumulate)
+		return
+	}
+	words, h := asm.WordsBF16(kk), asm.TileRows(keys)
+	asm.PackRowsBF16(t.gemm, x, ld, 1, keys, kk, h)
+	asm.GemmTilesBF16(c, ldc, t.gemm, h, y[c0*words:], words*asm.TileCols, keys, n, words, 1, accumulate)
 }

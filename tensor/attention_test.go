@@ -2,6 +2,7 @@ package tensor
 
 import (
 	"math"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"testing"
@@ -16,7 +17,7 @@ func TestAttentionScratch(t *testing.T) {
 		{B: 1, Tq: 8192, Tk: 8192, H: 32, KV: 1, D: 256},
 		{B: 1, Tq: 1, Tk: 8192, H: 9, KV: 3, D: 64},
 	} {
-		if n := newAttnTask(s).bytes(); n > most {
+		if n := newAttnTask(s, false).bytes(); n > most {
 			t.Errorf("%+v: %d bytes of scratch a worker, want at most %d", s, n, most)
 		}
 		if n := newGradTask(&s).bytes(); n > most {
@@ -152,6 +153,48 @@ func TestEncodeQ8_0(t *testing.T) {
 		// Half a step, and what the rounding of the scale to F16 adds.
 		if d := math.Abs(float64(got[i] - v)); d > top/127/2+top/2048 {
 			t.Errorf("element %d: %g became %g", i, v, got[i])
+		}
+	}
+}
+
+// Attention in BF16 is near the exact one and not the same, whatever the number of
+// threads.
+func TestAttentionBF16(t *testing.T) {
+	s := AttentionShape{B: 2, Tq: 75, Tk: 75, H: 6, KV: 2, D: 24, Scale: 0.2}
+	compute := func(compute Compute, threads int) (out [][]float32) {
+		cpu := NewCPU(threads)
+		defer cpu.Close()
+		cpu.SetCompute(compute)
+		arena := NewArena(cpu)
+		defer arena.Close()
+		x := func(h int) *Tensor { return arena.New(F32, s.B, s.Tq, h, s.D) }
+		q, k, v, dz := x(s.H), x(s.KV), x(s.KV), x(s.H)
+		for i, y := range []*Tensor{q, k, v, dz} {
+			r := rand.New(rand.NewPCG(uint64(i), 9))
+			for j := range y.F32() {
+				y.F32()[j] = float32(r.NormFloat64())
+			}
+		}
+		z, dq, dk, dv := x(s.H), x(s.H), x(s.KV), x(s.KV)
+		lse := arena.New(F32, s.B, s.H, s.Tq)
+		cpu.attention(z, lse, q, k, v, s)
+		cpu.attentionGrad(dq, dk, dv, dz, z, lse, q, k, v, s)
+		for _, y := range []*Tensor{z, dq, dk, dv} {
+			out = append(out, y.F32s())
+		}
+		return out
+	}
+	exact, rounded, alone := compute(ComputeF32, 1), compute(ComputeBF16, 3), compute(ComputeBF16, 1)
+	for i, name := range []string{"z", "dq", "dk", "dv"} {
+		if !slices.Equal(rounded[i], alone[i]) {
+			t.Errorf("%s depends on the number of threads", name)
+		}
+		var off, size float64
+		for j, v := range exact[i] {
+			off, size = off+math.Pow(float64(v-rounded[i][j]), 2), size+math.Pow(float64(v), 2)
+		}
+		if off = math.Sqrt(off / size); !(off > 0x1p-12 && off < 0x1p-7) {
+			t.Errorf("%s is off by %.2g of its size, want about 2^-9", name, off)
 		}
 	}
 }

@@ -43,8 +43,9 @@ const (
 	// ComputeBF16 rounds both operands of a product to BF16, to nearest even, and sums
 	// in F32: BF16's 8 bits of precision, twice the speed where the CPU has AVX512_BF16
 	// (VDPBF16PS, which takes denormals as zero and rounds after each product) and none
-	// elsewhere. Products to which it brings nothing, with an extent of up to 64 inside
-	// or across or of up to 24 rows, and those within attention stay F32.
+	// elsewhere. So are those within attention of more than 8 queries. Products to which
+	// it brings nothing stay F32: with an extent below 16, or of up to 24 rows that do
+	// not lie transposed.
 	ComputeBF16
 
 	// ComputeInt16 multiplies 4-bit and Q8_0 weights by up to 8 rows in 16-bit integers.

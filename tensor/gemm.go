@@ -19,6 +19,8 @@ const (
 	thinCols   = 64      // up to here, rows of a are read where they lie
 	swapCols   = 16      // up to here, columns of c are computed as rows; no more than PackRows' tiles
 	stripRows  = 512     // up to here, a task packs its columns of b itself
+	narrowCols = 32      // columns that it packs where there are few
+	leastBF16  = 16      // extents from which on products are computed in BF16
 	skinnyRows = 8       // up to here, rows of a transposed b are streamed, not packed
 	serialWork = 1 << 17
 	decodeLen  = 16 << 10 // floats that a skinny task decodes at a time
@@ -48,6 +50,7 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 	}
 	g := w.takeGemm(c, ldc, a, b, m, n, k, alpha, accumulate)
 	defer w.giveGemm(g)
+	g.bf16 = w.compute == ComputeBF16 && g.rounds()
 	if g.swaps() {
 		g.a, g.b, g.m, g.n, g.swapped = b.transposed(), a.transposed(), n, m, true
 	}
@@ -55,9 +58,7 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 	if g.skinny() {
 		g.run(w, g.startSkinny(&cutter{g.b.dt.Bytes(g.n * g.k), w.n}), g.stream)
 	} else {
-		g.bf16 = w.compute == ComputeBF16 && g.m > directRows && g.n > thinCols && k > thinCols
-		g.pairs = g.bf16 && asm.HasBF16()
-		g.direct = g.m <= directRows && g.a.dt == F32 && g.b.dt == F32 && g.b.cs == 1
+		g.direct = !g.bf16 && g.m <= directRows && g.a.dt == F32 && g.b.dt == F32 && g.b.cs == 1
 		g.frozen = g.b.dt == Panels && g.b.rs == 1 && g.b.cs != 1 && !g.bf16
 		g.tiled = g.a.dt != F32 || g.bf16 || !g.direct && g.n > thinCols
 		g.runPacked(w)
@@ -71,6 +72,12 @@ func (g *gemmCall) swaps() bool {
 		return false
 	}
 	return g.a.cs != 1 || g.n <= skinnyRows && g.b.cs != 1
+}
+
+// rounds reports whether the product is computed in BF16 where that is asked for: a
+// few rows of a decoded token are not, nor is what would not fill a vector.
+func (g *gemmCall) rounds() bool {
+	return min(g.m, g.n, g.k) >= leastBF16 && (g.m > directRows || g.a.cs != 1)
 }
 
 // put writes cᵀ, in rows of n elements, to n rows of c from row i on.
@@ -108,7 +115,6 @@ type gemmCall struct {
 	direct     bool // b is not packed
 	frozen     bool // b is packed already
 	bf16       bool // operands are rounded to BF16
-	pairs      bool // and multiplied in pairs
 	tiled      bool // a is packed
 	strips     bool // b is packed by those who multiply it
 	int16      bool // skinny: in integers, where there is a kernel
@@ -126,7 +132,7 @@ type gemmCall struct {
 	panels   []float32      // of b, packed: piece after piece
 	tiles    []float32      // of a, packed: piece after piece
 	local    [][]float32    // of each worker: decoded or packed blocks
-	edge     [][]float32    // of each worker: the last panel where b is not packed, BF16
+	edge     [][]float32    // of each worker: the last panel where b is not packed
 	strip    [][]float32    // of each worker: the columns of b that it multiplies
 	x        []float32      // skinny: a with its rows contiguous
 	starts   []int          // skinny: the rows of b with which tasks begin, and their number
@@ -188,7 +194,7 @@ func whole(n, x, y int) int {
 func (g *gemmCall) runPacked(w *Workers) {
 	g.depth, g.height = asm.Depth(g.k), asm.TileRows(g.m)
 	if g.bf16 {
-		g.depth = 2 * asm.Depth((g.k+1)/2)
+		g.depth = asm.DepthBF16(g.k)
 	}
 	if block := max(g.a.block(), g.b.block()); block > 64 {
 		g.depth = max(1, g.depth/block) * block
@@ -243,7 +249,14 @@ func (g *gemmCall) runPacked(w *Workers) {
 // itself piece by piece: panels for all would go to memory and back, and with few rows
 // that takes as long as multiplying them.
 func (g *gemmCall) inStrips(threads int) bool {
-	return g.tiled && !g.direct && !g.frozen && !g.swapped && g.m <= stripRows && g.n >= 8*threads*g.bCols
+	if !g.tiled || g.direct || g.frozen || g.swapped && !g.bf16 || g.m > stripRows {
+		return false
+	}
+	if g.bf16 && g.n < 8*threads*g.bCols && g.b.block() <= narrowCols {
+		g.bCols = narrowCols
+		return g.n > 2*g.bCols
+	}
+	return g.n >= 8*threads*g.bCols
 }
 
 // grid cuts the part in progress into enough tasks that the last one does not keep
@@ -303,88 +316,68 @@ func (g *gemmCall) packColumns(panels []float32, j, nn, l, kk, worker int) {
 	}
 	for i := 0; i < nn; i += most {
 		cols := min(most, nn-i)
-		src, ld := g.operand(b, along, g.l0+l, kk, g.j0+j+i, cols, worker)
+		src, ld, paired := g.operand(b, along, g.l0+l, kk, g.j0+j+i, cols, worker)
 		rs, cs := ld, 1
 		if along {
 			rs, cs = 1, ld
 		}
-		asm.Pack(panels[i*g.words(kk):][:asm.PanelsLen(g.words(kk), cols)], src, rs, cs, g.words(kk), cols)
+		dst := panels[i*g.words(kk):][:asm.PanelsLen(g.words(kk), cols)]
+		if g.bf16 && !paired {
+			asm.PackBF16(dst, src, rs, cs, kk, cols)
+		} else {
+			asm.Pack(dst, src, rs, cs, g.words(kk), cols)
+		}
 	}
 }
 
 func (g *gemmCall) packRows(i, l, kk, worker int) {
 	a, mm := &g.a, min(g.aRows, g.mm-i)
 	along := a.cs == 1
-	src, ld := g.operand(a, along, g.l0+l, kk, g.i0+i, mm, worker)
+	src, ld, paired := g.operand(a, along, g.l0+l, kk, g.i0+i, mm, worker)
 	rs, cs := 1, ld
 	if along {
 		rs, cs = ld, 1
 	}
-	asm.PackRows(g.tiles[g.words(l)*g.mm+i*g.words(kk):][:mm*g.words(kk)], src, rs, cs, mm, g.words(kk), g.height)
+	dst := g.tiles[g.words(l)*g.mm+i*g.words(kk):][:mm*g.words(kk)]
+	if g.bf16 && !paired {
+		asm.PackRowsBF16(dst, src, rs, cs, mm, kk, g.height)
+	} else {
+		asm.PackRows(dst, src, rs, cs, mm, g.words(kk), g.height)
+	}
 }
 
 // words returns the floats that l inner indices take in what is packed.
 func (g *gemmCall) words(l int) int {
-	if g.pairs {
-		return (l + 1) / 2
+	if g.bf16 {
+		return asm.WordsBF16(l)
 	}
 	return l
 }
 
 // operand returns inner indices l to l+kk of rows or columns o to o+n of an operand, ready
-// to be packed: decoded, and rounded or paired for BF16. With along, neighbours along
-// the inner dimension are neighbours in memory and rows of it are o's; otherwise o's
-// are and its rows the inner dimension's. ld is what rows are apart.
-func (g *gemmCall) operand(x *matrix, along bool, l, kk, o, n, worker int) (src []float32, ld int) {
+// to be packed: decoded, or in pairs of BF16 already. With along, neighbours along the
+// inner dimension are neighbours in memory and rows of it are o's; otherwise o's are and
+// its rows the inner dimension's. ld is what rows are apart.
+func (g *gemmCall) operand(x *matrix, along bool, l, kk, o, n, worker int) (src []float32, ld int, paired bool) {
 	r0, rows, c0, cols := l, kk, o, n
 	if along {
 		r0, rows, c0, cols = o, n, l, kk
 	}
-	if x.dt == BF16 && g.pairs && along && kk%2 == 0 { // pairs as they are
+	if x.dt == F32 {
+		ld = max(x.rs, x.cs)
+		return x.f32[r0*ld+c0:], ld, false
+	}
+	if x.dt == BF16 && g.bf16 && asm.HasBF16() && along && kk%2 == 0 { // pairs as they are
 		ld = kk / 2
 		src = floats(&g.local[worker], rows*ld)
 		for r := range rows {
 			copy(bytesOf(src[r*ld:][:ld]), x.raw[2*((r0+r)*max(x.rs, x.cs)+c0):])
 		}
-		return src, ld
+		return src, ld, true
 	}
-	if x.dt == F32 {
-		ld = max(x.rs, x.cs)
-		src = x.f32[r0*ld+c0:]
-	} else {
-		ld = cols
-		src = floats(&g.local[worker], rows*cols)
-		x.decode(src, r0, rows, c0, cols)
-	}
-	if !g.bf16 {
-		return src, ld
-	}
-	switch {
-	case !g.pairs:
-		dst := floats(&g.edge[worker], rows*cols)
-		for r := range rows {
-			asm.RoundBF16(dst[r*cols:][:cols], src[r*ld:])
-		}
-		return dst, cols
-	case along:
-		pairs := g.words(kk)
-		dst := floats(&g.edge[worker], n*pairs)
-		for r := range n {
-			asm.PairRow(dst[r*pairs:][:pairs], src[r*ld:][:kk])
-		}
-		return dst, pairs
-	}
-	dst := floats(&g.edge[worker], (g.words(kk)+1)*n)
-	zero := dst[g.words(kk)*n:]
-	clear(zero)
-	for r := 0; r < kk; r += 2 {
-		second := zero
-		if r+1 < kk {
-			second = src[(r+1)*ld:]
-		}
-		asm.PairRows(dst[r/2*n:][:n], src[r*ld:], second)
-	}
-	return dst, n
+	src = floats(&g.local[worker], rows*cols)
+	x.decode(src, r0, rows, c0, cols)
+	return src, cols, false
 }
 
 // piece returns the panels from column j on of the piece that begins with l, and how
@@ -424,7 +417,7 @@ func (g *gemmCall) multiplyPieces(c []float32, ldc, i, j, mm, nn int, alpha floa
 		panels, stride := g.piece(j, l, kk)
 		if g.tiled {
 			tiles := g.tiles[g.words(l)*g.mm+i*g.words(kk):]
-			if g.pairs {
+			if g.bf16 {
 				asm.GemmTilesBF16(c, ldc, tiles, g.height, panels, stride, mm, nn, g.words(kk), alpha, add)
 			} else {
 				asm.GemmTiles(c, ldc, tiles, g.height, panels, stride, mm, nn, kk, alpha, add)
@@ -457,7 +450,7 @@ func (g *gemmCall) multiplyStrip(c []float32, ldc, j, nn, l, kk int, alpha float
 	for i := 0; i < nn; i += g.bCols {
 		cols := min(g.bCols, nn-i)
 		g.packColumns(panels, j+i, cols, l, kk, worker)
-		if g.pairs {
+		if g.bf16 {
 			asm.GemmTilesBF16(c[i:], ldc, tiles, g.height, panels, stride, g.mm, cols, words, alpha, accumulate)
 		} else {
 			asm.GemmTiles(c[i:], ldc, tiles, g.height, panels, stride, g.mm, cols, kk, alpha, accumulate)

@@ -275,7 +275,7 @@ func TestGemmBF16(t *testing.T) {
 		w.compute = ComputeBF16
 		defer w.Close()
 	}
-	for _, s := range [][3]int{{25, 65, 65}, {97, 130, 257}, {40, 2100, 70}, {33, 96, 1153}} {
+	for _, s := range [][3]int{{25, 65, 65}, {97, 130, 257}, {40, 2100, 70}, {33, 96, 1153}, {64, 16, 300}, {40, 64, 16}, {130, 300, 17}} {
 		for mode := range 4 {
 			for _, dt := range []DType{F32, BF16, Q8_0} {
 				m, n, k := s[0], s[1], s[2]

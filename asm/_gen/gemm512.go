@@ -41,29 +41,6 @@ func multiplyBF16(p func(string, ...any), b, a, c int) {
 	evex(p, 0x52, 0xF3, c, a, b, "vdpbf16ps %%zmm%d, %%zmm%d, %%zmm%d", b, a, c)
 }
 
-// pairBF16 rounds a vector of either row and weaves the two halves of the result by
-// a permutation of words.
-func pairBF16(p func(string, ...any)) {
-	p("MOVQ dst+0(FP), DI")
-	p("MOVQ x+8(FP), AX")
-	p("MOVQ y+16(FP), BX")
-	p("MOVQ n+24(FP), CX")
-	p("VMOVDQU16 weave<>(SB), Z3")
-	p("pair:")
-	p("VMOVUPS (AX), Z0")
-	p("VMOVUPS (BX), Z1")
-	evex(p, 0x72, 0xF2, 2, 1, 0, "vcvtne2ps2bf16 %%zmm0, %%zmm1, %%zmm2")
-	p("VPERMW Z2, Z3, Z2")
-	p("VMOVDQU16 Z2, (DI)")
-	p("ADDQ $64, AX")
-	p("ADDQ $64, BX")
-	p("ADDQ $64, DI")
-	p("SUBQ $16, CX")
-	p("JNE pair")
-	p("VZEROUPPER")
-	p("RET")
-}
-
 // evex writes an instruction of the map 0F38 on three ZMM registers, which Go's
 // assembler lacks, as bytes: d = op(s1, s2).
 func evex(p func(string, ...any), opcode, prefix, d, s1, s2 int, mnemonic string, args ...any) {

@@ -155,7 +155,11 @@ func gemms(arm bool) string {
 			fmt.Fprintf(&l, "DATA weave<>+%d(SB)/4, $0x%08x\n", 4*i, (16+i)<<16|i)
 		}
 		l.WriteString("GLOBL weave<>(SB), RODATA|NOPTR, $64\n\n")
-		l.text("pairBF16", 32, pairBF16)
+		l.text("pairT512", 56, pairT512)
+		l.text("pairCopy512", 48, pairCopy512)
+		for _, panels := range []int{4, 2} {
+			l.text(fmt.Sprintf("pairPanels%d", panels), 40, func(p func(string, ...any)) { pairPanels512(p, panels) })
+		}
 	}
 	return l.String()
 }
