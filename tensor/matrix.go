@@ -1,5 +1,7 @@
 package tensor
 
+import "github.com/tenon-ml/tenon/asm"
+
 // matrix is an operand of gemm: element (i, j) lies at i*rs + j*cs. With dt ==
 // F32 the elements are f32 and one of rs, cs is 1. Otherwise raw is a row-major
 // matrix of dt whose rows are whole blocks, read as it stands (cs == 1) or
@@ -28,6 +30,9 @@ func (x *matrix) block() int {
 	return n
 }
 
+// aheadRows is how many rows ahead decode asks for what it will read.
+const aheadRows = 16
+
 // decode writes rows r0 to r0+rows and columns c0 to c0+cols of the stored
 // matrix to dst, row-major. c0 and cols are whole blocks.
 func (x *matrix) decode(dst []float32, r0, rows, c0, cols int) {
@@ -49,7 +54,12 @@ func (x *matrix) decode(dst []float32, r0, rows, c0, cols int) {
 		x.dt.Decode(dst[:rows*cols], x.raw[x.dt.Bytes(r0*ld):])
 		return
 	}
+	bytes := x.dt.Bytes(cols)
 	for r := range rows {
+		// Rows are far apart: the machine does not see what comes next.
+		if ahead := x.dt.Bytes((r0+r+aheadRows)*ld + c0); ahead+bytes <= len(x.raw) {
+			asm.Prefetch(x.raw[ahead:][:bytes])
+		}
 		x.dt.Decode(dst[r*cols:][:cols], x.raw[x.dt.Bytes((r0+r)*ld+c0):])
 	}
 }
