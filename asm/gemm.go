@@ -228,6 +228,11 @@ func GemmRows(c []float32, ldc int, a []float32, ars, acs int, b []float32, brs,
 	x.multiply(c, ldc, b, brs, TileCols, m, n, k, alpha, accumulate)
 }
 
+// WideTiles reports whether GemmRows is as fast as GemmPanels however many rows a has:
+// the tiles of AVX-512 fetch the rows of b that come next, and read none more than
+// once for 14 rows of a.
+func WideTiles() bool { return use512 }
+
 // GemmPanels is Gemm with b in panels that are stride elements apart: k*TileCols
 // where Pack has written them. k is at most Depth(k), one piece of the inner
 // dimension.
@@ -277,7 +282,7 @@ func (x *left) multiply(c []float32, ldc int, b []float32, brs, bps, m, n, k int
 		if nn == width || use512 || x.pairs {
 			for i := 0; i < m; i += x.h {
 				next := uintptr(unsafe.Pointer(&bj[0]))
-				if ahead := i / x.h; brs == TileCols && ahead < width/TileCols { // one of the next panels
+				if ahead := i / x.h; ahead < width/TileCols { // one of the next panels, or of b where it lies
 					next += uintptr(4 * (width/TileCols + ahead) * bps)
 				}
 				rows := min(x.h, m-i)
@@ -321,7 +326,11 @@ func tile(rows, n, k int, a []float32, ars, acs int, b []float32, brs, bps int, 
 	}
 	if use512 {
 		vectors := (n - 1) / TileCols
-		gemm512(vectors*rows512+rows-1, k, &a[0], ars, acs, &b[0], brs, bps, &c[0], ldc, alpha, uint32(1)<<(n-vectors*TileCols)-1, accumulate, next)
+		kernel := vectors*rows512 + rows - 1
+		if n <= TileCols/2 {
+			kernel += 2 * rows512
+		}
+		gemm512(kernel, k, &a[0], ars, acs, &b[0], brs, bps, &c[0], ldc, alpha, uint32(1)<<(n-vectors*TileCols)-1, accumulate, next)
 		return
 	}
 	switch rows {

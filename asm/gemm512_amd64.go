@@ -6,12 +6,13 @@ package asm
 const rows512 = 14
 
 // gemm512 computes a tile of up to 14 rows and one or two vectors of columns, of
-// the last of which mask tells the columns that there are; tile is rows-1, or
-// rows512 more with two vectors:
+// the last of which mask tells the columns that there are; tile is rows-1, with two
+// vectors rows512 more, and for up to 8 columns twice that more:
 //
 //	c[i*ldc+j] = alpha * Σ_l a[i*ars+l*acs] * b[j/16*bps+l*brs+j%16] (+ c[i*ldc+j])
 //
-// Meanwhile it asks for the k*64 bytes at next, which are wanted soon, in the L2 cache.
+// Meanwhile it asks for k times 64 bytes from next on, brs apart, which are wanted soon,
+// in the L2 cache.
 //
 //go:noescape
 func gemm512(tile, k int, a *float32, ars, acs int, b *float32, brs, bps int, c *float32, ldc int, alpha float32, mask uint32, accumulate bool, next uintptr)

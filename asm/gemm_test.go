@@ -141,7 +141,7 @@ func TestGemmTiles(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(17, 18))
 		for m := 1; m <= 31; m++ {
-			for _, n := range []int{1, 15, 16, 17, 31, 32, 33, 70} {
+			for _, n := range []int{1, 8, 9, 15, 16, 17, 24, 31, 32, 33, 70} {
 				k := 1 + (3*m+n)%37
 				a, b := guarded(t, m*k, true), guarded(t, n*k, true)
 				normal(r, a)

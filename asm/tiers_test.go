@@ -91,7 +91,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 }
 
 // notKernels are the exported functions that compute sizes and names.
-var notKernels = []string{"HasRowDotsNF4", "HasPackNF4", "Tier", "Tiers", "Depth", "TileRows", "HasBF16", "WordsBF16", "DepthBF16", "GemmScratch", "PanelsLen", "NewCodebook", "HasRowDotsNF4Int16", "HasInt16"}
+var notKernels = []string{"HasRowDotsNF4", "HasPackNF4", "Tier", "Tiers", "Depth", "TileRows", "WideTiles", "HasBF16", "WordsBF16", "DepthBF16", "GemmScratch", "PanelsLen", "NewCodebook", "HasRowDotsNF4Int16", "HasInt16"}
 
 func TestKernelTable(t *testing.T) {
 	rows := map[string]bool{}

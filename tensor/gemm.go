@@ -1,6 +1,11 @@
 package tensor
 
 import (
+	"runtime"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
 	"github.com/tenon-ml/tenon/asm"
 )
 
@@ -15,8 +20,8 @@ const (
 	packFloats = 1 << 20 // of a and of b that are packed at once, about
 	packCols   = 64      // columns of b in a packing task: whole panels, whole blocks of 32
 	packRows   = 32      // rows of a in a packing task, about
-	directRows = 24      // up to here, rows of b are read where they lie: packing costs more
-	thinCols   = 64      // up to here, rows of a are read where they lie
+	directRows = 24      // up to here, rows of b are read where they lie, whatever the matrix: packing costs more
+	thinCols   = 64      // up to here, a is read where it lies, whatever the matrix
 	swapCols   = 16      // up to here, columns of c are computed as rows; no more than PackRows' tiles
 	stripRows  = 512     // up to here, a task packs its columns of b itself
 	narrowCols = 32      // columns that it packs where there are few
@@ -58,9 +63,10 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 	if g.skinny() {
 		g.run(w, g.startSkinny(&cutter{g.b.dt.Bytes(g.n * g.k), w.n}), g.stream)
 	} else {
-		g.direct = !g.bf16 && g.m <= directRows && g.a.dt == F32 && g.b.dt == F32 && g.b.cs == 1
+		inPlace := g.a.inPlace() && !g.bf16
+		g.direct = !g.bf16 && g.a.dt == F32 && g.b.dt == F32 && g.b.cs == 1 && (g.m <= directRows || asm.WideTiles() && inPlace && g.b.inPlace() && (g.n%asm.TileCols == 0 || g.n >= groupMost))
 		g.frozen = g.b.dt == Panels && g.b.rs == 1 && g.b.cs != 1 && !g.bf16
-		g.tiled = g.a.dt != F32 || g.bf16 || !g.direct && g.n > thinCols
+		g.tiled = g.a.dt != F32 || g.bf16 || !g.direct && !inPlace && g.n > thinCols
 		g.runPacked(w)
 	}
 }
@@ -125,10 +131,14 @@ type gemmCall struct {
 	// are several pieces, and rows i0 to i0+mm.
 	j0, nn, l0, ll, i0, mm int
 	rowBlocks, rows        int // row blocks of the task grid and their rows
-	width                  int // columns of a task
-	bTasks, aTasks         int // packing tasks a piece
+	groups, width          int // groups of columns and their columns
+	bTasks, aTasks         int // packing tasks of a group of b, and of a
 	bCols, aRows           int // of a packing task: packCols and packRows, or more for long blocks
 
+	aDone atomic.Int32   // packing tasks that are done
+	bDone []atomic.Int32 // and of each group
+
+	packed   []byte         // mapped memory of panels and tiles
 	panels   []float32      // of b, packed: piece after piece
 	tiles    []float32      // of a, packed: piece after piece
 	local    [][]float32    // of each worker: decoded or packed blocks
@@ -139,14 +149,14 @@ type gemmCall struct {
 	split    []float32      // skinny, NF4 where it lies: the same as asm.SplitNF4 has it
 	integers []asm.Vector16 // skinny, computing in integers: a rounded
 
-	pack, multiply, stream func(task, worker int) // the methods, bound once
+	part, stream func(task, worker int) // the methods, bound once
 }
 
 func (w *Workers) takeGemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha float32, accumulate bool) *gemmCall {
 	g := w.gemms.take()
 	if g == nil {
 		g = &gemmCall{local: make([][]float32, w.n), edge: make([][]float32, w.n), strip: make([][]float32, w.n)}
-		g.pack, g.multiply, g.stream = g.packTask, g.multiplyTask, g.streamTask
+		g.part, g.stream = g.partTask, g.streamTask
 	}
 	g.c, g.ldc, g.a, g.b, g.m, g.n, g.k, g.alpha, g.accumulate = c, ldc, a, b, m, n, k, alpha, accumulate
 	g.int16 = w.compute == ComputeInt16
@@ -156,6 +166,10 @@ func (w *Workers) takeGemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha
 
 func (w *Workers) giveGemm(g *gemmCall) {
 	g.c, g.a, g.b = nil, matrix{}, matrix{}
+	if w.closed.Load() {
+		g.close()
+		return
+	}
 	w.gemms.give(g)
 }
 
@@ -165,6 +179,36 @@ func floats(s *[]float32, n int) []float32 {
 		*s = make([]float32, n)
 	}
 	return (*s)[:n]
+}
+
+// room makes room for panels and tiles of so many floats. They lie on huge pages: the
+// micro-kernel reads both from beginning to end, and on small ones would miss the TLB
+// and lose the prefetcher at each.
+func (g *gemmCall) room(panels, tiles int) {
+	n := whole(4*(panels+tiles), hugePage, 1)
+	if len(g.packed) < n {
+		g.close()
+		b, err := mapMemory(n)
+		if err != nil {
+			panic(&DeviceError{"cpu", err})
+		}
+		g.packed = b
+	}
+	if n > 0 {
+		both := unsafe.Slice((*float32)(unsafe.Pointer(&g.packed[0])), panels+tiles)
+		g.panels, g.tiles = both[:panels:panels], both[panels:]
+	}
+}
+
+// close gives the mapped memory back.
+func (g *gemmCall) close() {
+	if g.packed == nil {
+		return
+	}
+	if err := unmapMemory(g.packed); err != nil {
+		panic(&DeviceError{"cpu", err})
+	}
+	g.packed, g.panels, g.tiles = nil, nil, nil
 }
 
 func (g *gemmCall) run(w *Workers, tasks int, f func(task, worker int)) {
@@ -189,8 +233,8 @@ func whole(n, x, y int) int {
 	return ceil(n, lcm) * lcm
 }
 
-// runPacked multiplies part by part: packing tasks, then a grid of tasks over rows
-// and groups of columns.
+// runPacked multiplies part by part: tasks that pack, and a grid of tasks over rows
+// and groups of columns that multiply.
 func (g *gemmCall) runPacked(w *Workers) {
 	g.depth, g.height = asm.Depth(g.k), asm.TileRows(g.m)
 	if g.bf16 {
@@ -217,29 +261,37 @@ func (g *gemmCall) runPacked(w *Workers) {
 	if g.strips = g.inStrips(w.n); g.strips {
 		cols, rows, inner = g.n, g.m, min(g.k, max(1, packFloats/(g.m*g.depth))*g.depth)
 	}
+	panels, tiles := 0, 0
 	if !g.direct && !g.frozen && !g.strips {
-		g.panels = floats(&g.panels, asm.PanelsLen(g.words(inner), cols))
+		panels = asm.PanelsLen(g.words(inner), cols)
 	}
 	if g.tiled {
-		g.tiles = floats(&g.tiles, g.words(inner)*rows)
+		tiles = g.words(inner) * rows
 	}
+	g.room(panels, tiles)
 	for g.j0 = 0; g.j0 < g.n; g.j0 += cols {
 		g.nn = min(cols, g.n-g.j0)
 		for g.l0 = 0; g.l0 < g.k; g.l0 += inner {
 			g.ll = min(inner, g.k-g.l0)
 			for g.i0 = 0; g.i0 < g.m; g.i0 += rows {
 				g.mm = min(rows, g.m-g.i0)
-				g.bTasks, g.aTasks = 0, 0
-				if !g.direct && !g.frozen && !g.strips && g.i0 == 0 {
-					g.bTasks = ceil(g.nn, g.bCols)
-				}
+				g.grid(w.n)
+				pieces := ceil(g.ll, g.depth)
+				g.aTasks, g.bTasks = 0, 0
 				if g.tiled {
-					g.aTasks = ceil(g.mm, g.aRows)
+					g.aTasks = pieces * ceil(g.mm, g.aRows)
 				}
-				if tasks := g.bTasks + g.aTasks; tasks > 0 {
-					g.run(w, ceil(g.ll, g.depth)*tasks, g.pack)
+				if !g.direct && !g.frozen && !g.strips && g.i0 == 0 {
+					g.bTasks = pieces * ceil(g.width, g.bCols)
 				}
-				g.run(w, g.grid(w.n), g.multiply)
+				g.aDone.Store(0)
+				if len(g.bDone) < g.groups {
+					g.bDone = make([]atomic.Int32, g.groups)
+				}
+				for i := range g.groups {
+					g.bDone[i].Store(0)
+				}
+				g.run(w, g.aTasks+g.bTasks+g.groups*(g.bTasks+g.rowBlocks), g.part)
 			}
 		}
 	}
@@ -249,7 +301,7 @@ func (g *gemmCall) runPacked(w *Workers) {
 // itself piece by piece: panels for all would go to memory and back, and with few rows
 // that takes as long as multiplying them.
 func (g *gemmCall) inStrips(threads int) bool {
-	if !g.tiled || g.direct || g.frozen || g.swapped && !g.bf16 || g.m > stripRows {
+	if g.direct || g.frozen || g.swapped && !g.bf16 || g.m > stripRows {
 		return false
 	}
 	if g.bf16 && g.n < 8*threads*g.bCols && g.b.block() <= narrowCols {
@@ -260,12 +312,13 @@ func (g *gemmCall) inStrips(threads int) bool {
 }
 
 // grid cuts the part in progress into enough tasks that the last one does not keep
-// the others waiting, and returns their number.
-func (g *gemmCall) grid(threads int) int {
+// the others waiting.
+func (g *gemmCall) grid(threads int) {
 	want := 12 * threads
 	if g.strips {
 		g.rowBlocks, g.rows, g.width = 1, g.mm, max(1, min(groupMost, g.nn/want)/g.bCols)*g.bCols
-		return ceil(g.nn, g.width)
+		g.groups = ceil(g.nn, g.width)
+		return
 	}
 	most := ceil(g.nn, groupCols)
 	g.rowBlocks = max(ceil(g.mm, gemmRows), min(ceil(want, most), ceil(g.mm, g.height)))
@@ -275,20 +328,54 @@ func (g *gemmCall) grid(threads int) int {
 	g.rows = ceil(ceil(g.mm, g.rowBlocks), g.height) * g.height
 	g.rowBlocks = ceil(g.mm, g.rows)
 	groups := max(ceil(g.nn, groupMost), min(most, ceil(want, g.rowBlocks)))
-	g.width = ceil(ceil(g.nn, groups), 2*asm.TileCols) * 2 * asm.TileCols
-	return g.rowBlocks * ceil(g.nn, g.width)
+	g.width = whole(ceil(g.nn, groups), 2*asm.TileCols, g.bCols)
+	g.groups = ceil(g.nn, g.width)
 }
 
-// packTask packs some columns of b or some rows of a, of one piece.
-func (g *gemmCall) packTask(task, worker int) {
-	l := task / (g.bTasks + g.aTasks) * g.depth
-	kk := min(g.depth, g.ll-l)
-	task %= g.bTasks + g.aTasks
+// partTask is a task of the part in progress. They are claimed in this order: the packing
+// of a and of b's first group of columns, and then for each group the packing of the
+// next one and the multiplying of its own. What multiplies waits for those who are
+// packing what it reads, but seldom: while one thread reads memory, another multiplies.
+func (g *gemmCall) partTask(task, worker int) {
+	if task < g.aTasks {
+		defer g.aDone.Add(1) // even if it panics: others wait
+		tasks := ceil(g.mm, g.aRows)
+		l := task / tasks * g.depth
+		g.packRows(task%tasks*g.aRows, l, min(g.depth, g.ll-l), worker)
+		return
+	}
+	if task -= g.aTasks; task < g.bTasks {
+		g.packGroup(0, task, worker)
+		return
+	}
+	task -= g.bTasks
+	group, task := task/(g.bTasks+g.rowBlocks), task%(g.bTasks+g.rowBlocks)
 	if task < g.bTasks {
-		j := task * g.bCols
+		g.packGroup(group+1, task, worker)
+		return
+	}
+	for i := 1; int(g.aDone.Load()) < g.aTasks || int(g.bDone[group].Load()) < g.bTasks; i++ {
+		if i%256 == 0 {
+			runtime.Gosched()
+		}
+		if i%(1<<16) == 0 { // longer than packing takes: both are on one CPU
+			time.Sleep(time.Microsecond)
+		}
+	}
+	g.multiplyTask((task-g.bTasks)*g.rows, group*g.width, worker)
+}
+
+// packGroup packs some columns of a group, of one piece.
+func (g *gemmCall) packGroup(group, task, worker int) {
+	if group == g.groups {
+		return
+	}
+	defer g.bDone[group].Add(1)
+	tasks := ceil(g.width, g.bCols)
+	l := task / tasks * g.depth
+	if j := group*g.width + task%tasks*g.bCols; j < g.nn {
+		kk := min(g.depth, g.ll-l)
 		g.packColumns(g.panels[asm.PanelsLen(g.words(l), g.nn)+j*g.words(kk):], j, min(g.bCols, g.nn-j), l, kk, worker)
-	} else {
-		g.packRows((task-g.bTasks)*g.aRows, l, kk, worker)
 	}
 }
 
@@ -393,8 +480,7 @@ func (g *gemmCall) piece(j, l, kk int) (panels []float32, stride int) {
 }
 
 // multiplyTask multiplies a block of rows with a group of columns, piece by piece.
-func (g *gemmCall) multiplyTask(task, worker int) {
-	i, j := task%g.rowBlocks*g.rows, task/g.rowBlocks*g.width
+func (g *gemmCall) multiplyTask(i, j, worker int) {
 	mm, nn := min(g.rows, g.mm-i), min(g.width, g.nn-j)
 	if g.swapped {
 		t := floats(&g.local[worker], mm*nn)
@@ -415,21 +501,12 @@ func (g *gemmCall) multiplyPieces(c []float32, ldc, i, j, mm, nn int, alpha floa
 			continue
 		}
 		panels, stride := g.piece(j, l, kk)
-		if g.tiled {
-			tiles := g.tiles[g.words(l)*g.mm+i*g.words(kk):]
-			if g.bf16 {
-				asm.GemmTilesBF16(c, ldc, tiles, g.height, panels, stride, mm, nn, g.words(kk), alpha, add)
-			} else {
-				asm.GemmTiles(c, ldc, tiles, g.height, panels, stride, mm, nn, kk, alpha, add)
-			}
+		if !g.direct {
+			g.multiplyPanels(c, ldc, i, l, panels, stride, mm, nn, kk, alpha, add)
 			continue
 		}
 		a := &g.a
 		rows := a.f32[(g.i0+i)*a.rs+(g.l0+l)*a.cs:]
-		if !g.direct {
-			asm.GemmPanels(c, ldc, rows, a.rs, a.cs, panels, stride, mm, nn, kk, alpha, add)
-			continue
-		}
 		b := g.b.f32[(g.l0+l)*g.b.rs+g.j0+j:]
 		whole := nn &^ (asm.TileCols - 1)
 		asm.GemmRows(c, ldc, rows, a.rs, a.cs, b, g.b.rs, mm, whole, kk, alpha, add)
@@ -445,16 +522,26 @@ func (g *gemmCall) multiplyPieces(c []float32, ldc, i, j, mm, nn int, alpha floa
 // all rows with them.
 func (g *gemmCall) multiplyStrip(c []float32, ldc, j, nn, l, kk int, alpha float32, accumulate bool, worker int) {
 	words := g.words(kk)
-	tiles, stride := g.tiles[g.words(l)*g.mm:], asm.TileCols*words
 	panels := floats(&g.strip[worker], asm.PanelsLen(words, g.bCols))
 	for i := 0; i < nn; i += g.bCols {
 		cols := min(g.bCols, nn-i)
 		g.packColumns(panels, j+i, cols, l, kk, worker)
-		if g.bf16 {
-			asm.GemmTilesBF16(c[i:], ldc, tiles, g.height, panels, stride, g.mm, cols, words, alpha, accumulate)
-		} else {
-			asm.GemmTiles(c[i:], ldc, tiles, g.height, panels, stride, g.mm, cols, kk, alpha, accumulate)
-		}
+		g.multiplyPanels(c[i:], ldc, 0, l, panels, asm.TileCols*words, g.mm, cols, kk, alpha, accumulate)
+	}
+}
+
+// multiplyPanels multiplies rows i to i+mm with panels of the piece that begins with l.
+func (g *gemmCall) multiplyPanels(c []float32, ldc, i, l int, panels []float32, stride, mm, nn, kk int, alpha float32, accumulate bool) {
+	if !g.tiled {
+		a := &g.a
+		asm.GemmPanels(c, ldc, a.f32[(g.i0+i)*a.rs+(g.l0+l)*a.cs:], a.rs, a.cs, panels, stride, mm, nn, kk, alpha, accumulate)
+		return
+	}
+	tiles := g.tiles[g.words(l)*g.mm+i*g.words(kk):]
+	if g.bf16 {
+		asm.GemmTilesBF16(c, ldc, tiles, g.height, panels, stride, mm, nn, g.words(kk), alpha, accumulate)
+	} else {
+		asm.GemmTiles(c, ldc, tiles, g.height, panels, stride, mm, nn, kk, alpha, accumulate)
 	}
 }
 

@@ -21,6 +21,10 @@ func (x matrix) transposed() matrix {
 	return x
 }
 
+// inPlace reports whether x is read where it lies as fast as packed: rows of F32, unless
+// they lie multiples of 4 KiB apart, where they all meet in the same sets of a cache.
+func (x *matrix) inPlace() bool { return x.dt == F32 && x.cs == 1 && x.rs%1024 != 0 }
+
 // block returns the length of the blocks that x can be cut between.
 func (x *matrix) block() int {
 	if x.quant != nil {

@@ -15,6 +15,7 @@ type Workers struct {
 	helpers []*helper
 	job     job
 	gemms   idle[gemmCall]
+	closed  atomic.Bool
 	compute Compute
 }
 
@@ -113,8 +114,13 @@ func alone(tasks int, f func(task, worker int)) {
 	}
 }
 
-// Close ends the helpers. A later Run works in its caller alone.
+// Close ends the helpers and gives mapped memory back. A later Run works in its caller
+// alone.
 func (w *Workers) Close() {
+	w.closed.Store(true)
+	for g := w.gemms.take(); g != nil; g = w.gemms.take() {
+		g.close()
+	}
 	w.busy.Lock()
 	defer w.busy.Unlock()
 	for _, h := range w.helpers {

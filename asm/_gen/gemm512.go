@@ -2,31 +2,32 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
 // The tile of AVX-512 is up to 14 rows of two vectors in Z4..Z31; Z0 and Z1 hold
-// a row of b, Z2 and Z3 elements of a.
+// a row of b, Z2 and Z3 elements of a. One of up to 8 columns is half a vector wide.
 const rows512 = 14
 
-// gemm512 writes the micro-kernels of a type, one a tile of r rows and v vectors,
-// and the entry that jumps to the one that is asked for.
-func gemm512(l *listing, name string, multiply func(p func(string, ...any), b, a, c int)) {
+// gemm512 writes the micro-kernels of a type, one a tile of r rows and so many
+// columns, and the entry that jumps to the one that is asked for.
+func gemm512(l *listing, name string, multiply func(p func(string, ...any), b, a, c int), columns ...int) {
 	const frame = 104
-	for v := 1; v <= 2; v++ {
+	for i, n := range columns {
 		for r := 1; r <= rows512; r++ {
-			fmt.Fprintf(l, "TEXT %s_%dx%d<>(SB), NOSPLIT, $0-%d\n", name, r, v, frame)
+			fmt.Fprintf(l, "TEXT %s_%dx%d<>(SB), NOSPLIT, $0-%d\n", name, r, n, frame)
 			tile512(func(format string, args ...any) {
 				if !strings.HasSuffix(format, ":") {
 					format = "\t" + format
 				}
 				fmt.Fprintf(l, format+"\n", args...)
-			}, r, v, multiply)
+			}, r, n, multiply)
 			l.WriteString("\n")
-			fmt.Fprintf(l, "DATA %sTiles<>+%d(SB)/8, $%s_%dx%d<>(SB)\n\n", name, 8*((v-1)*rows512+r-1), name, r, v)
+			fmt.Fprintf(l, "DATA %sTiles<>+%d(SB)/8, $%s_%dx%d<>(SB)\n\n", name, 8*(i*rows512+r-1), name, r, n)
 		}
 	}
-	fmt.Fprintf(l, "GLOBL %sTiles<>(SB), RODATA, $%d\n\n", name, 2*rows512*8)
+	fmt.Fprintf(l, "GLOBL %sTiles<>(SB), RODATA, $%d\n\n", name, len(columns)*rows512*8)
 	l.text(name, frame, func(p func(string, ...any)) {
 		p("MOVQ tile+0(FP), AX")
 		p("LEAQ %sTiles<>(SB), BX", name)
@@ -61,7 +62,14 @@ func evex(p func(string, ...any), opcode, prefix, d, s1, s2 int, mnemonic string
 	p("%s// %s", strings.TrimSuffix(bytes.String(), "; ")+" ", fmt.Sprintf(mnemonic, args...))
 }
 
-func tile512(p func(string, ...any), rows, vectors int, multiply func(p func(string, ...any), b, a, c int)) {
+var vector = regexp.MustCompile(`\bZ([0-9])`)
+
+func tile512(emit func(string, ...any), rows, columns int, multiply func(p func(string, ...any), b, a, c int)) {
+	vectors := max(1, columns/16)
+	p := emit
+	if columns < 16 {
+		p = func(format string, args ...any) { emit(vector.ReplaceAllString(fmt.Sprintf(format, args...), "Y$1")) }
+	}
 	p("MOVQ k+8(FP), R11")
 	p("MOVQ a+16(FP), AX")
 	p("MOVQ ars+24(FP), BX")
@@ -78,14 +86,15 @@ func tile512(p func(string, ...any), rows, vectors int, multiply func(p func(str
 	p("MOVQ R8, DX")
 	for r := range rows {
 		for v := range vectors {
-			p("PREFETCHT0 %d(DX)", 64*v)
 			p("VPXORD Z%d, Z%d, Z%d", acc(r, v), acc(r, v), acc(r, v))
 		}
 		if r < rows-1 {
 			p("ADDQ R9, DX")
 		}
 	}
-	p("MOVQ next+96(FP), R8") // c is not needed until the end
+	p("LEAQ (DX)(R9*1), R14") // the end of c, which is not needed until the end
+	p("MOVQ R8, R15")
+	p("MOVQ next+96(FP), R8")
 	p("LEAQ (BX)(BX*2), R12")
 	p("LEAQ (BX)(BX*4), R13")
 	p("LEAQ (R12)(R12*1), DX")
@@ -94,6 +103,12 @@ func tile512(p func(string, ...any), rows, vectors int, multiply func(p func(str
 	seven := []string{"(%s)", "(%s)(BX*1)", "(%s)(BX*2)", "(%s)(R12*1)", "(%s)(BX*4)", "(%s)(R13*1)", "(%s)(R12*2)"}
 	step := func() {
 		p("PREFETCHT1 (R8)")
+		for v := range vectors { // a row of c a step, over and over, so that none waits for 28 lines at once
+			p("PREFETCHT0 %d(R15)", 64*v)
+		}
+		p("ADDQ R9, R15")
+		p("CMPQ R15, R14")
+		p("CMOVQCC c+64(FP), R15")
 		p("VMOVUPS (SI), Z0")
 		if vectors == 2 {
 			p("VMOVUPS (SI)(R10*1), Z1")
@@ -113,7 +128,7 @@ func tile512(p func(string, ...any), rows, vectors int, multiply func(p func(str
 			p("ADDQ CX, DX")
 		}
 		p("ADDQ DI, SI")
-		p("ADDQ $64, R8")
+		p("ADDQ DI, R8")
 	}
 	p("SUBQ $2, R11")
 	p("JLT rest")

@@ -149,8 +149,8 @@ func gemms(arm bool) string {
 	if !arm {
 		l.text("fmaLoop512", 8, fmaLoop(arm, "Z", 24))
 		l.text("packCopy512", 40, packCopy512)
-		gemm512(&l, "gemm512", multiplyF32)
-		gemm512(&l, "gemmBF16", multiplyBF16)
+		gemm512(&l, "gemm512", multiplyF32, 16, 32, 8)
+		gemm512(&l, "gemmBF16", multiplyBF16, 16, 32)
 		for i := range 16 { // words i and 16+i
 			fmt.Fprintf(&l, "DATA weave<>+%d(SB)/4, $0x%08x\n", 4*i, (16+i)<<16|i)
 		}
