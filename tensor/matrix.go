@@ -46,7 +46,9 @@ func (x *matrix) decode(dst []float32, r0, rows, c0, cols int) {
 	}
 	if x.quant != nil {
 		for r := range rows {
-			x.quant.decode(dst[r*cols:][:cols], x.raw, x.at+(r0+r)*ld+c0, false)
+			at := x.at + (r0+r)*ld + c0
+			x.ahead((at+aheadRows*ld)/2, cols/2)
+			x.quant.decode(dst[r*cols:][:cols], x.raw, at, false)
 		}
 		return
 	}
@@ -58,12 +60,17 @@ func (x *matrix) decode(dst []float32, r0, rows, c0, cols int) {
 		x.dt.Decode(dst[:rows*cols], x.raw[x.dt.Bytes(r0*ld):])
 		return
 	}
-	bytes := x.dt.Bytes(cols)
 	for r := range rows {
-		// Rows are far apart: the machine does not see what comes next.
-		if ahead := x.dt.Bytes((r0+r+aheadRows)*ld + c0); ahead+bytes <= len(x.raw) {
-			asm.Prefetch(x.raw[ahead:][:bytes])
-		}
-		x.dt.Decode(dst[r*cols:][:cols], x.raw[x.dt.Bytes((r0+r)*ld+c0):])
+		at := (r0+r)*ld + c0
+		x.ahead(x.dt.Bytes(at+aheadRows*ld), x.dt.Bytes(cols))
+		x.dt.Decode(dst[r*cols:][:cols], x.raw[x.dt.Bytes(at):])
+	}
+}
+
+// ahead asks for n bytes from number at on, if x has them. Rows are far apart: the
+// machine does not see what comes next.
+func (x *matrix) ahead(at, n int) {
+	if at+n <= len(x.raw) {
+		asm.Prefetch(x.raw[at:][:n])
 	}
 }
