@@ -11,38 +11,43 @@ type AffineTerm struct {
 
 func (c *CPU) affine(z []*Tensor, h, x, a *Tensor, terms []AffineTerm) {
 	n, in := x.Dim(0), x.Dim(1)
-	xs, r := x.matrix(0, n, in, false), 0
+	p := c.group(x.matrix(0, n, in, false), n, in)
+	defer p.done()
 	if h != nil {
-		r = h.Dim(1)
-		gemm(c.workers, h.F32(), r, xs, a.matrix(0, in, r, true), n, r, in, 1, false)
+		r := h.Dim(1)
+		p.multiply(groupTerm{c: h.F32(), ldc: r, b: a.matrix(0, in, r, true), n: r, alpha: 1})
 	}
+	products := make([]groupTerm, 0, 4)
 	for i, t := range terms {
 		out := t.W.Dim(0)
-		gemm(c.workers, z[i].F32(), out, xs, t.W.matrix(0, in, out, true), n, out, in, 1, false)
+		g := groupTerm{c: z[i].F32(), ldc: out, b: t.W.matrix(0, in, out, true), n: out, alpha: 1}
 		if t.B != nil {
-			k := t.B.Dim(1)
-			gemm(c.workers, z[i].F32(), out, h.columns(t.At), t.B.matrix(0, k, out, true), n, out, k, float32(t.Scale), true)
+			g.k2, g.alpha2 = t.B.Dim(1), float32(t.Scale)
+			g.a2, g.b2 = h.columns(t.At), t.B.matrix(0, g.k2, out, true)
 		}
+		products = append(products, g)
 	}
+	p.multiply(products...)
 }
 
 func (c *CPU) affineGrad(dx, da *Tensor, db []*Tensor, u *Tensor, dz []*Tensor, h, x, a *Tensor, terms []AffineTerm) {
 	n := dz[0].Dim(0)
 	for i, t := range terms {
 		out := t.W.Dim(0)
-		z := dz[i].matrix(0, n, out, false)
+		p := c.group(dz[i].matrix(0, n, out, false), n, out)
+		products := make([]groupTerm, 0, 2)
 		if dx != nil {
 			in := t.W.Dim(1)
-			gemm(c.workers, dx.F32(), in, z, t.W.matrix(0, out, in, false), n, in, out, 1, i > 0)
+			products = append(products, groupTerm{c: dx.F32(), ldc: in, b: t.W.matrix(0, out, in, false), n: in, alpha: 1, accumulate: i > 0})
 		}
-		if t.B == nil {
-			continue
+		if u != nil && t.B != nil {
+			r := t.B.Dim(1)
+			products = append(products, groupTerm{c: u.F32()[t.At:], ldc: u.Dim(1), b: t.B.matrix(0, out, r, false), n: r, alpha: float32(t.Scale)})
 		}
-		r := t.B.Dim(1)
-		if u != nil {
-			gemm(c.workers, u.F32()[t.At:], u.Dim(1), z, t.B.matrix(0, out, r, false), n, r, out, float32(t.Scale), false)
-		}
-		if db[i] != nil {
+		p.multiply(products...)
+		p.done()
+		if t.B != nil && db[i] != nil {
+			r := t.B.Dim(1)
 			gemm(c.workers, db[i].F32(), r, dz[i].matrix(0, out, n, true), h.columns(t.At), out, r, n, float32(t.Scale), false)
 		}
 	}

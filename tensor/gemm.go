@@ -140,7 +140,8 @@ type gemmCall struct {
 
 	packed   []byte         // mapped memory of panels and tiles
 	panels   []float32      // of b, packed: piece after piece
-	tiles    []float32      // of a, packed: piece after piece
+	tiles    []float32      // of a, packed: piece after piece; another call's, if that shares them
+	own      []float32      // for tiles of few columns
 	local    [][]float32    // of each worker: decoded or packed blocks
 	edge     [][]float32    // of each worker: the last panel where b is not packed
 	strip    [][]float32    // of each worker: the columns of b that it multiplies
@@ -148,6 +149,8 @@ type gemmCall struct {
 	starts   []int          // skinny: the rows of b with which tasks begin, and their number
 	split    []float32      // skinny, NF4 where it lies: the same as asm.SplitNF4 has it
 	integers []asm.Vector16 // skinny, computing in integers: a rounded
+
+	then *gemmCall // what else is added to c, in the same strips; nil: nothing
 
 	part, stream func(task, worker int) // the methods, bound once
 }
@@ -160,12 +163,15 @@ func (w *Workers) takeGemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha
 	}
 	g.c, g.ldc, g.a, g.b, g.m, g.n, g.k, g.alpha, g.accumulate = c, ldc, a, b, m, n, k, alpha, accumulate
 	g.int16 = w.compute == ComputeInt16
-	g.swapped = false
+	g.swapped, g.strips = false, false
 	return g
 }
 
 func (w *Workers) giveGemm(g *gemmCall) {
-	g.c, g.a, g.b = nil, matrix{}, matrix{}
+	if g.then != nil {
+		w.giveGemm(g.then)
+	}
+	g.c, g.a, g.b, g.tiles, g.then = nil, matrix{}, matrix{}, nil, nil
 	if w.closed.Load() {
 		g.close()
 		return
@@ -236,22 +242,7 @@ func whole(n, x, y int) int {
 // runPacked multiplies part by part: tasks that pack, and a grid of tasks over rows
 // and groups of columns that multiply.
 func (g *gemmCall) runPacked(w *Workers) {
-	g.depth, g.height = asm.Depth(g.k), asm.TileRows(g.m)
-	if g.bf16 {
-		g.depth = asm.DepthBF16(g.k)
-	}
-	if block := max(g.a.block(), g.b.block()); block > 64 {
-		g.depth = max(1, g.depth/block) * block
-	}
-	// A block is decoded whole, so tasks that cut stored rows cut between blocks.
-	g.bCols, g.aRows = packCols, ceil(packRows, g.height)*g.height
-	if g.b.cs == 1 {
-		g.bCols = whole(packCols, asm.TileCols, g.b.block())
-	}
-	if block := g.a.block(); g.a.cs != 1 && block > 1 {
-		g.height = 4
-		g.aRows = block
-	}
+	g.cut()
 	cols := min(g.n, gemmCols)
 	inner := min(g.k, max(1, packFloats/(cols*g.depth))*g.depth)
 	if g.frozen || g.direct {
@@ -297,6 +288,26 @@ func (g *gemmCall) runPacked(w *Workers) {
 	}
 }
 
+// cut sets the length of pieces, the height of tiles and the size of packing tasks.
+func (g *gemmCall) cut() {
+	g.depth, g.height = asm.Depth(g.k), asm.TileRows(g.m)
+	if g.bf16 {
+		g.depth = asm.DepthBF16(g.k)
+	}
+	if block := max(g.a.block(), g.b.block()); block > 64 {
+		g.depth = max(1, g.depth/block) * block
+	}
+	// A block is decoded whole, so tasks that cut stored rows cut between blocks.
+	g.bCols, g.aRows = packCols, ceil(packRows, g.height)*g.height
+	if g.b.cs == 1 {
+		g.bCols = whole(packCols, asm.TileCols, g.b.block())
+	}
+	if block := g.a.block(); g.a.cs != 1 && block > 1 {
+		g.height = 4
+		g.aRows = block
+	}
+}
+
 // inStrips reports whether a task is to have all rows of some columns, which it packs
 // itself piece by piece: panels for all would go to memory and back, and with few rows
 // that takes as long as multiplying them.
@@ -304,11 +315,19 @@ func (g *gemmCall) inStrips(threads int) bool {
 	if g.direct || g.frozen || g.swapped && !g.bf16 || g.m > stripRows {
 		return false
 	}
-	if g.bf16 && g.n < 8*threads*g.bCols && g.b.block() <= narrowCols {
-		g.bCols = narrowCols
+	if g.narrow(threads) {
 		return g.n > 2*g.bCols
 	}
 	return g.n >= 8*threads*g.bCols
+}
+
+// narrow makes strips narrow where there would be few, in BF16, and reports whether.
+func (g *gemmCall) narrow(threads int) bool {
+	if !g.bf16 || g.n >= 8*threads*g.bCols || g.b.block() > narrowCols {
+		return false
+	}
+	g.bCols = narrowCols
+	return true
 }
 
 // grid cuts the part in progress into enough tasks that the last one does not keep
@@ -317,6 +336,10 @@ func (g *gemmCall) grid(threads int) {
 	want := 12 * threads
 	if g.strips {
 		g.rowBlocks, g.rows, g.width = 1, g.mm, max(1, min(groupMost, g.nn/want)/g.bCols)*g.bCols
+		if strips := ceil(g.nn, g.width); strips < 2*threads && g.bf16 && !g.swapped { // packed by several
+			g.rows = ceil(ceil(g.mm, ceil(2*threads, strips)), g.height) * g.height
+			g.rowBlocks = ceil(g.mm, g.rows)
+		}
 		g.groups = ceil(g.nn, g.width)
 		return
 	}
@@ -488,7 +511,11 @@ func (g *gemmCall) multiplyTask(i, j, worker int) {
 		g.put(j, t, nn, worker)
 		return
 	}
-	g.multiplyPieces(g.c[(g.i0+i)*g.ldc+g.j0+j:], g.ldc, i, j, mm, nn, g.alpha, g.accumulate, worker)
+	c := g.c[(g.i0+i)*g.ldc+g.j0+j:]
+	g.multiplyPieces(c, g.ldc, i, j, mm, nn, g.alpha, g.accumulate, worker)
+	if t := g.then; t != nil {
+		t.multiplyPieces(c, g.ldc, i, j, mm, nn, t.alpha, true, worker)
+	}
 }
 
 // multiplyPieces writes the product of rows i to i+mm and columns j to j+nn to c.
@@ -497,7 +524,7 @@ func (g *gemmCall) multiplyPieces(c []float32, ldc, i, j, mm, nn int, alpha floa
 		kk := min(g.depth, g.ll-l)
 		add := accumulate || g.l0+l > 0
 		if g.strips {
-			g.multiplyStrip(c, ldc, j, nn, l, kk, alpha, add, worker)
+			g.multiplyStrip(c, ldc, i, j, mm, nn, l, kk, alpha, add, worker)
 			continue
 		}
 		panels, stride := g.piece(j, l, kk)
@@ -519,14 +546,14 @@ func (g *gemmCall) multiplyPieces(c []float32, ldc, i, j, mm, nn int, alpha floa
 }
 
 // multiplyStrip packs columns j to j+nn of the piece that begins with l and multiplies
-// all rows with them.
-func (g *gemmCall) multiplyStrip(c []float32, ldc, j, nn, l, kk int, alpha float32, accumulate bool, worker int) {
+// rows i to i+mm with them.
+func (g *gemmCall) multiplyStrip(c []float32, ldc, i, j, mm, nn, l, kk int, alpha float32, accumulate bool, worker int) {
 	words := g.words(kk)
 	panels := floats(&g.strip[worker], asm.PanelsLen(words, g.bCols))
-	for i := 0; i < nn; i += g.bCols {
-		cols := min(g.bCols, nn-i)
-		g.packColumns(panels, j+i, cols, l, kk, worker)
-		g.multiplyPanels(c[i:], ldc, 0, l, panels, asm.TileCols*words, g.mm, cols, kk, alpha, accumulate)
+	for o := 0; o < nn; o += g.bCols {
+		cols := min(g.bCols, nn-o)
+		g.packColumns(panels, j+o, cols, l, kk, worker)
+		g.multiplyPanels(c[o:], ldc, i, l, panels, asm.TileCols*words, mm, cols, kk, alpha, accumulate)
 	}
 }
 

@@ -39,7 +39,12 @@ func (f *fewProducts) task(task, worker int) {
 	for task < f.first[i] {
 		i--
 	}
-	f.calls[i].stream(task-f.first[i], worker)
+	g := f.calls[i]
+	if task -= f.first[i]; g.strips {
+		g.multiplyTask(task%g.rowBlocks*g.rows, task/g.rowBlocks*g.width, worker)
+	} else {
+		g.streamTask(task, worker)
+	}
 }
 
 // matMulTs computes products that do not depend on each other. Those of a few rows
