@@ -89,6 +89,7 @@ type storedRows struct {
 const (
 	dotsLen   = 2048    // slots of the rows that are multiplied at a time
 	dotsPiece = 4 << 10 // elements of all vectors that a piece of the rows meets: 16 KiB
+	dotsL1    = 8 << 10 // elements of rows that stay in the L1 cache: 32 KiB
 	dotsChunk = 1 << 18 // elements of a call of a kernel: far below 50 µs
 )
 
@@ -98,35 +99,39 @@ func (w *storedRows) dots(dst []float32, ldd, rows int, x []float32, ldx, m, k i
 		return
 	}
 	_, _ = dst[(m-1)*ldd+rows-1], x[:(m-1)*ldx+k]
-	first := 0
-	if use512 && m == 1 && k > 0 && k <= dotsChunk && k%rowTypes[w.format].unit == 0 {
-		if first = w.fours(dst[:rows], x, k); first == rows {
-			return
-		}
+	if w.fours(dst, ldd, rows, x, ldx, m, k) {
+		return
 	}
 	var acc [dotsLen]float32
-	w.groups(acc[:], dst, first, ldd, rows, x, ldx, m, k)
+	w.groups(acc[:], dst, ldd, rows, x, ldx, m, k)
 }
 
-// fours multiplies one vector by rows four at a time, whose streams memory serves at the
-// same time, and returns how many it has done: all but the last three at most.
-func (w *storedRows) fours(dst, x []float32, k int) (done int) {
-	for done+4 <= len(dst) {
-		n := min((len(dst)-done)/4, max(1, dotsChunk/4/k))
-		a := w.args(done, 4*n, k, 0, k/rowTypes[w.format].unit)
+// fours multiplies four rows at a time, whose streams memory serves at the same time, and
+// adds their slots up in registers; it reports whether that pays: for one vector, and
+// for several where rows are not decoded and stay in the L1 cache.
+func (w *storedRows) fours(dst []float32, ldd, rows int, x []float32, ldx, m, k int) bool {
+	unit := rowTypes[w.format].unit
+	if !use512 || rows < 4 || k == 0 || k > dotsChunk || k%unit != 0 || m > 1 && (w.format != rowsF32 || rows*k > dotsL1) {
+		return false
+	}
+	for i := 0; i < rows; {
+		i = min(i, rows-4) // the last four may be some that are done already
+		n := min((rows-i)/4, max(1, dotsChunk/4/k))
+		a := w.args(i, 4*n, k, 0, k/unit)
 		a.rows, a.apart, a.accApart = n, n*a.stride, 4*n
 		for s := range a.unitsApart {
 			a.unitsApart[s] = (s + 1) * n * a.units
 		}
-		a.m, a.acc, a.x = 1, &dst[done], &x[0]
-		dotsUnits(w.format, &a)
-		done += 4 * n
+		for j := range m {
+			a.m, a.acc, a.x = 1, &dst[j*ldd+i], &x[j*ldx]
+			dotsUnits(w.format, &a)
+		}
+		i += 4 * n
 	}
-	return done
+	return true
 }
 
-// groups multiplies the rows from first on.
-func (w *storedRows) groups(acc, dst []float32, first, ldd, rows int, x []float32, ldx, m, k int) {
+func (w *storedRows) groups(acc, dst []float32, ldd, rows int, x []float32, ldx, m, k int) {
 	unit := rowTypes[w.format].unit
 	kernel, fused := w.format, dotsVectors(w.format, m) > 0
 	if !fused {
@@ -137,9 +142,9 @@ func (w *storedRows) groups(acc, dst []float32, first, ldd, rows int, x []float3
 		piece = max(superLen, dotsPiece/m&^(superLen-1))
 	}
 	group := max(1, min(len(acc)/(m*slots), dotsChunk/max(k, 1)))
-	for i := first; i < rows; i += group {
+	for i := 0; i < rows; i += group {
 		n := min(group, rows-i)
-		if i > first {
+		if i > 0 {
 			clear(acc[:n*m*slots])
 		}
 		for l := 0; l < k; l += piece {

@@ -13,7 +13,7 @@ import (
 const (
 	fewQueries = 8
 	keyPiece   = 2 * keyBlock
-	fewWork    = 1 << 15 // multiplications of a score that are not worth a second worker
+	fewWork    = 1 << 13 // multiplications of a score that are not worth a second worker
 )
 
 // fewCall is such an attention in progress, kept for the next one so that a warm
