@@ -14,6 +14,9 @@ var (
 	useBF16 = level >= 3 // and BF16
 )
 
+// hasVBMI says that permutations of bytes go with AVX-512.
+var hasVBMI = cpu.X86.HasAVX512VBMI
+
 func setTier(i int) {
 	level, useVec, use512, useBF16 = i, i >= 1, i >= 2, i >= 3
 }

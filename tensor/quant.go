@@ -32,7 +32,8 @@ type Quant struct {
 	absmax []float32
 	codes  []byte
 	nested []float32
-	elems  int // of the whole tensor
+	values *asm.ByteMap // Map
+	elems  int          // of the whole tensor
 }
 
 // nestedBlock is the number of scales that share one of their own.
@@ -93,7 +94,7 @@ func (q *Quant) attach(t *Tensor) {
 		if q.Nested == nil {
 			q.absmax = q.Absmax.F32()
 		} else {
-			q.codes, q.nested = b, q.Nested.F32()
+			q.codes, q.nested, q.values = b, q.Nested.F32(), asm.NewByteMap(q.Map)
 		}
 	}
 	q.elems = t.Elems()
@@ -152,10 +153,7 @@ func (q *Quant) scales(buf []float32, b, n int) []float32 {
 	for i := 0; i < n; {
 		group := (b + i) / nestedBlock
 		codes := q.codes[b+i : min(b+n, (group+1)*nestedBlock)]
-		scales, nested, offset, values := buf[i:][:len(codes)], q.nested[group], q.Offset, q.Map
-		for j, code := range codes {
-			scales[j] = float32(values[code]*nested) + offset
-		}
+		asm.DecodeBytes(buf[i:][:len(codes)], codes, q.values, q.nested[group], q.Offset)
 		i += len(codes)
 	}
 	return buf

@@ -32,6 +32,7 @@ func main() {
 		source(arm, "read", reads(arm)+prefetch(arm)+fills(arm))
 		source(arm, "nf4", nf4s(arm))
 	}
+	source(false, "bytemap", byteMaps())
 	var decl, stub strings.Builder
 	decl.WriteString(header + "//go:build (amd64 || arm64) && !purego\n\npackage asm\n")
 	stub.WriteString(header + "//go:build !(amd64 || arm64) || purego\n\npackage asm\n\n" +
