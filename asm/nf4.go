@@ -10,6 +10,9 @@ type Codebook struct {
 	Values [16]float32
 	// planes holds byte b of value i at 16*b+i, for instructions that look bytes up.
 	planes [64]byte
+
+	rounded table16 // the values in 14 bits, of which 1 stands for unit
+	unit    float32
 }
 
 // NewCodebook returns the codebook of the given values.
@@ -20,6 +23,7 @@ func NewCodebook(values [16]float32) *Codebook {
 			c.planes[16*b+i] = byte(math.Float32bits(v) >> (8 * b))
 		}
 	}
+	c.rounded, c.unit = c.round16()
 	return c
 }
 

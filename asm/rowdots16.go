@@ -207,9 +207,8 @@ func RowDotsNF4Int16(dst []float32, codes []byte, absmax []float32, block int, c
 	if len(dst) == 0 {
 		return
 	}
-	table, unit := c.round16()
 	_, _ = codes[:(first+len(dst)*k)/2], absmax[(first+len(dst)*k-1)/block]
-	a := dots16Args{stride: k / 2, x: &x.Q[0], scale: &x.Scale[0], sum: &x.Sum[0], blocks: k / 64, absmax: &absmax[0], table: &table}
+	a := dots16Args{stride: k / 2, x: &x.Q[0], scale: &x.Scale[0], sum: &x.Sum[0], blocks: k / 64, absmax: &absmax[0], table: &c.rounded}
 	for 64<<a.shift < block {
 		a.shift++
 	}
@@ -218,7 +217,7 @@ func RowDotsNF4Int16(dst []float32, codes []byte, absmax []float32, block int, c
 		a.block = (first + i*k) / 64
 		dots16Blocks(rowsNF4, &a)
 	}
-	Scale(dst, dst, unit)
+	Scale(dst, dst, c.unit)
 }
 
 // round16 rounds the values to 14 bits; unit is what 1 stands for.

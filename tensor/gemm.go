@@ -29,6 +29,7 @@ const (
 	skinnyRows = 8       // up to here, rows of a transposed b are streamed, not packed
 	serialWork = 1 << 17
 	decodeLen  = 16 << 10 // floats that a skinny task decodes at a time
+	scalesLen  = 2 << 10  // and scales of 4-bit codes, which stay in the L1 cache
 
 	streamBytes = 512 << 10 // of b that a skinny task reads at most
 	streamLeast = 16 << 10  // and at least

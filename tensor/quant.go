@@ -156,6 +156,7 @@ func (q *Quant) scales(buf []float32, b, n int) []float32 {
 		asm.DecodeBytes(buf[i:][:len(codes)], codes, q.values, q.nested[group], q.Offset)
 		i += len(codes)
 	}
+	asm.Prefetch(q.codes[b+n : min(b+2*n, len(q.codes))]) // what is asked for next
 	return buf
 }
 

@@ -153,7 +153,7 @@ func (g *gemmCall) streamTask(task, worker int) {
 // nf4Dots multiplies rows of NF4 or FP4; scales is where nested scales are decoded.
 func (g *gemmCall) nf4Dots(out []float32, ldo int, scales []float32, j, nn int) {
 	q, from := g.b.quant, g.b.at+j*g.k
-	step := max(1, (len(scales)-2)*q.Block/g.k) // rows whose scales fit
+	step := max(1, min(len(scales)-2, scalesLen)*q.Block/g.k)
 	for i := 0; i < nn; i += step {
 		rows := min(step, nn-i)
 		first := (from + i*g.k) / q.Block
