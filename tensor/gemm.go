@@ -23,8 +23,9 @@ const (
 	directRows = 24      // up to here, rows of b are read where they lie, whatever the matrix: packing costs more
 	thinCols   = 64      // up to here, a is read where it lies, whatever the matrix
 	swapCols   = 16      // up to here, columns of c are computed as rows; no more than PackRows' tiles
-	stripRows  = 512     // up to here, a task packs its columns of b itself
+	stripRows  = 2048    // up to here, a task packs its columns of b itself
 	narrowCols = 32      // columns that it packs where there are few
+	shortInner = 128     // inner dimensions up to which 2 KiB is no distance for b's rows where they lie
 	leastBF16  = 16      // extents from which on products are computed in BF16
 	skinnyRows = 8       // up to here, rows of a transposed b are streamed, not packed
 	serialWork = 1 << 17
@@ -64,8 +65,8 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 	if g.skinny() {
 		g.run(w, g.startSkinny(&cutter{g.b.dt.Bytes(g.n * g.k), w.n}), g.stream)
 	} else {
-		inPlace := g.a.inPlace() && !g.bf16
-		g.direct = !g.bf16 && g.a.dt == F32 && g.b.dt == F32 && g.b.cs == 1 && (g.m <= directRows || asm.WideTiles() && inPlace && g.b.inPlace() && (g.n%asm.TileCols == 0 || g.n >= groupMost))
+		inPlace := (g.a.inPlace() || g.a.dt == F32 && g.m <= thinCols) && !g.bf16
+		g.direct = !g.bf16 && g.a.dt == F32 && g.b.dt == F32 && g.b.cs == 1 && (g.m <= directRows || asm.WideTiles() && inPlace && g.b.inPlace() && (g.k > shortInner || g.b.rs%512 != 0) && (g.n%asm.TileCols == 0 || g.n >= groupMost))
 		g.frozen = g.b.dt == Panels && g.b.rs == 1 && g.b.cs != 1 && !g.bf16
 		g.tiled = g.a.dt != F32 || g.bf16 || !g.direct && !inPlace && g.n > thinCols
 		g.runPacked(w)
@@ -322,9 +323,10 @@ func (g *gemmCall) inStrips(threads int) bool {
 	return g.n >= 8*threads*g.bCols
 }
 
-// narrow makes strips narrow where there would be few, in BF16, and reports whether.
+// narrow makes strips narrow where there would be few, of F32 or in BF16, and reports
+// whether.
 func (g *gemmCall) narrow(threads int) bool {
-	if !g.bf16 || g.n >= 8*threads*g.bCols || g.b.block() > narrowCols {
+	if !g.bf16 && (g.b.dt != F32 || threads == 1) || g.n >= 8*threads*g.bCols || g.b.block() > narrowCols {
 		return false
 	}
 	g.bCols = narrowCols

@@ -143,41 +143,48 @@ func tile512(emit func(string, ...any), rows, columns int, multiply func(p func(
 	step()
 	p("write:")
 	p("MOVQ c+64(FP), R8")
-	p("VBROADCASTSS alpha+80(FP), Z0")
 	p("KMOVW mask+84(FP), K1")
 	p("MOVBLZX accumulate+88(FP), AX")
+	p("MOVL alpha+80(FP), BX")
+	p("CMPL BX, $0x3f800000")
+	p("JEQ one")
+	p("VBROADCASTSS alpha+80(FP), Z0")
+	write := func(each func(z int, load, put string)) {
+		for r := range rows {
+			for v := range vectors {
+				if v == vectors-1 {
+					each(acc(r, v), fmt.Sprintf("VMOVUPS.Z %d(R8), K1, Z1", 64*v), fmt.Sprintf("K1, %d(R8)", 64*v))
+				} else {
+					each(acc(r, v), fmt.Sprintf("VMOVUPS %d(R8), Z1", 64*v), fmt.Sprintf("%d(R8)", 64*v))
+				}
+			}
+			if r < rows-1 {
+				p("ADDQ R9, R8")
+			}
+		}
+		p("VZEROUPPER")
+		p("RET")
+	}
 	p("TESTL AX, AX")
 	p("JEQ store")
-	for r := range rows {
-		for v := range vectors {
-			z, load, put := acc(r, v), "VMOVUPS %d(R8), Z1", "VMOVUPS Z1, %d(R8)"
-			if v == vectors-1 {
-				load, put = "VMOVUPS.Z %d(R8), K1, Z1", "VMOVUPS Z1, K1, %d(R8)"
-			}
-			p(load, 64*v)
-			p("VFMADD231PS Z%d, Z0, Z1", z)
-			p(put, 64*v)
-		}
-		if r < rows-1 {
-			p("ADDQ R9, R8")
-		}
-	}
-	p("VZEROUPPER")
-	p("RET")
+	write(func(z int, load, put string) {
+		p(load)
+		p("VFMADD231PS Z%d, Z0, Z1", z)
+		p("VMOVUPS Z1, %s", put)
+	})
 	p("store:")
-	for r := range rows {
-		for v := range vectors {
-			z, put := acc(r, v), "VMOVUPS Z%d, %d(R8)"
-			if v == vectors-1 {
-				put = "VMOVUPS Z%d, K1, %d(R8)"
-			}
-			p("VMULPS Z%d, Z0, Z%d", z, z)
-			p(put, z, 64*v)
-		}
-		if r < rows-1 {
-			p("ADDQ R9, R8")
-		}
-	}
-	p("VZEROUPPER")
-	p("RET")
+	write(func(z int, load, put string) {
+		p("VMULPS Z%d, Z0, Z%d", z, z)
+		p("VMOVUPS Z%d, %s", z, put)
+	})
+	p("one:") // the same bits without multiplying, which would keep the next tile waiting
+	p("TESTL AX, AX")
+	p("JEQ storeOne")
+	write(func(z int, load, put string) {
+		p(load)
+		p("VADDPS Z%d, Z1, Z1", z)
+		p("VMOVUPS Z1, %s", put)
+	})
+	p("storeOne:")
+	write(func(z int, load, put string) { p("VMOVUPS Z%d, %s", z, put) })
 }
