@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/tenon-ml/tenon/asm"
 )
@@ -98,7 +99,14 @@ func BenchmarkGemm4Bit(b *testing.B) {
 	}
 	weights := map[string]matrix{}
 	for _, dt := range []DType{F32, BF16, Q8_0} {
-		weights[dt.String()], _ = stored(r, dt, n, k)
+		y, _ := stored(r, dt, n, k)
+		if dt == F32 {
+			bytes := mapped(b, bytesOf(y.f32))
+			y.f32 = unsafe.Slice((*float32)(unsafe.Pointer(&bytes[0])), n*k)
+		} else {
+			y.raw = mapped(b, y.raw)
+		}
+		weights[dt.String()] = y
 	}
 	for _, double := range []bool{false, true} {
 		q, err := Quantize(cpu, x, Shape{n, k}, QuantOptions{DType: NF4, Block: 64, Double: double})

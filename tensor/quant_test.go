@@ -129,7 +129,7 @@ func TestQuantMatMul(t *testing.T) {
 	for _, threads := range []int{1, 3} {
 		dev := NewCPU(threads)
 		defer dev.Close()
-		for _, o := range []QuantOptions{{DType: NF4, Block: 64, Double: true}, {DType: FP4, Block: 128}, {DType: NF4, Block: 4096}} {
+		for _, o := range []QuantOptions{{DType: NF4, Block: 64, Double: true}, {DType: FP4, Block: 128}, {DType: NF4, Block: 4096}, {DType: NF4, Block: 32}} {
 			for _, s := range [][3]int{{1, 64, 96}, {1, 70, 479}, {3, 33, 576}, {8, 129, 65}, {20, 100, 801}, {130, 2100, 100}, {1, 12, 11008}, {2, 9, 5000}, {1, 4104, 64},
 				{12, 2080, 320}, {17, 1600, 1600}, {70, 200, 512}, {9, 48, 96}} {
 				m, n, k := s[0], s[1], s[2]

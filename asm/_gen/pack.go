@@ -24,7 +24,7 @@ func packAMD64(p func(string, ...any), rows int) {
 	if rows == 8 {
 		for _, next := range []string{"DX", "R11"} {
 			for i := range 4 {
-				p("PREFETCHT0 (%s)%s", next, off[i])
+				p("PREFETCHT1 (%s)%s", next, off[i])
 			}
 		}
 	}
