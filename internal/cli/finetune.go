@@ -59,8 +59,8 @@ under the same options, which need not be given again, to the result that the ru
 would have had.
 
 With --compute bf16 products of the forward and the backward pass round their
-operands to BF16, as under PyTorch's bfloat16 autocast; sums, norms, attention, the
-adapter and the optimizer stay F32. --compute int16 rounds weights in 4 bits and
+operands to BF16, as under PyTorch's bfloat16 autocast; sums, norms, softmax, the
+adapter's weights and the optimizer stay F32. --compute int16 rounds weights in 4 bits and
 Q8_0, and what they multiply, to 14-bit integers, in products of up to 8 rows:
 so hardly ever in training, whose rows are all tokens of a batch. Both are off by
 default; docs/performance.md has what they cost and bring.
