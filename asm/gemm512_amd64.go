@@ -69,6 +69,21 @@ func pairPanels4(dst *float32, stride int, src *float32, ld, k int)
 //go:noescape
 func pairPanels2(dst *float32, stride int, src *float32, ld, k int)
 
+// packBF16Rows4 to packF16Rows1 are packRows4 and packRows1 for rows of BF16 and F16
+// that are ld bytes apart.
+//
+//go:noescape
+func packBF16Rows4(dst *float32, src *byte, ld, k int)
+
+//go:noescape
+func packBF16Rows1(dst *float32, src *byte, ld, k int)
+
+//go:noescape
+func packF16Rows4(dst *float32, src *byte, ld, k int)
+
+//go:noescape
+func packF16Rows1(dst *float32, src *byte, ld, k int)
+
 // packCopy512 copies n up to 16 columns:
 //
 //	dst[l*n+i] = src[l*ld+i]

@@ -20,5 +20,9 @@ func pairPanels2(dst *float32, stride int, src *float32, ld, k int) { panic(useB
 
 var pairOrder [17][2][16]uint32
 
-func packCopy512(dst, src *float32, ld, k, n int) { panic(use512) }
-func fmaLoop512(int)                              { panic(use512) }
+func packCopy512(dst, src *float32, ld, k, n int)      { panic(use512) }
+func packBF16Rows4(dst *float32, src *byte, ld, k int) { panic(use512) }
+func packBF16Rows1(dst *float32, src *byte, ld, k int) { panic(use512) }
+func packF16Rows4(dst *float32, src *byte, ld, k int)  { panic(use512) }
+func packF16Rows1(dst *float32, src *byte, ld, k int)  { panic(use512) }
+func fmaLoop512(int)                                   { panic(use512) }

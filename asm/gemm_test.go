@@ -84,6 +84,35 @@ func TestPack(t *testing.T) {
 	})
 }
 
+// Panels of BF16 and F16 have the bits of decoded rows that are packed.
+func TestPackHalf(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(21, 22))
+		for _, k := range []int{1, 2, 9, 64, 256} {
+			for _, n := range []int{1, 15, 16, 17, 48, 63, 64, 80, 130} {
+				for f16, decode := range map[bool]func([]float32, []byte){false: DecodeBF16, true: DecodeF16} {
+					ld := n + r.IntN(5)
+					b := guardedBytes(t, 2*((k-1)*ld+n))
+					for i := range b {
+						b[i] = byte(r.Uint32()) // NaN and denormals too
+					}
+					decoded := make([]float32, (k-1)*ld+n)
+					decode(decoded, b)
+					got, want := guarded(t, PanelsLen(k, n), true), make([]float32, PanelsLen(k, n))
+					normal(r, got)
+					PackHalf(got, b, ld, k, n, f16)
+					Pack(want, decoded, ld, 1, k, n)
+					for i := range got {
+						if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+							t.Fatalf("k %d n %d F16 %v: element %d is %v, want %v", k, n, f16, i, got[i], want[i])
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestRepack(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(19, 20))

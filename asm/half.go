@@ -112,3 +112,50 @@ func f32ToF16(v float32) uint16 {
 	b += 0xfff + b>>13&1
 	return sign | uint16((b-112<<23)>>13)
 }
+
+// HasPackHalf reports whether PackHalf is faster than decoding first.
+func HasPackHalf() bool { return use512 }
+
+// PackHalf is Pack for k rows of bfloat16, or with f16 of half precision, which are ld
+// elements apart. The bits are those of DecodeBF16 and DecodeF16.
+//
+//	for j := range n {
+//		for l := range k {
+//			panels[j/TileCols*k*TileCols+l*TileCols+j%TileCols] = decoded(b[2*(l*ld+j):])
+//		}
+//	}
+//
+// The last panel is filled up with zeros. k is at most Depth(k).
+func PackHalf(panels []float32, b []byte, ld, k, n int, f16 bool) {
+	_, _ = panels[PanelsLen(k, n)-1], b[2*((k-1)*ld+n)-1]
+	j := 0
+	for use512 && n-j >= TileCols {
+		dst, src := &panels[j*k], &b[2*j]
+		switch four := n-j >= 4*TileCols; {
+		case four && f16:
+			packF16Rows4(dst, src, 2*ld, k)
+		case four:
+			packBF16Rows4(dst, src, 2*ld, k)
+		case f16:
+			packF16Rows1(dst, src, 2*ld, k)
+		default:
+			packBF16Rows1(dst, src, 2*ld, k)
+		}
+		if n-j >= 4*TileCols {
+			j += 4 * TileCols
+		} else {
+			j += TileCols
+		}
+	}
+	clear(panels[j*k : PanelsLen(k, n)])
+	for ; j < n; j += TileCols {
+		for l := range k {
+			row := panels[j*k+l*TileCols:][:min(TileCols, n-j)]
+			if src := b[2*(l*ld+j):]; f16 {
+				DecodeF16(row, src)
+			} else {
+				DecodeBF16(row, src)
+			}
+		}
+	}
+}

@@ -81,6 +81,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 	{"GemmBF16", "- GemmTilesBF16", "gemmBF16", "- GemmTilesBF16"},
 	{"RoundBF16", "encodeBF16Vec decodeBF16Vec", "", "encodeBF16Vec decodeBF16Vec"},
 	{"Repack", "packT8", "", "packT8"},
+	{"PackHalf", "- decoded rows are packed", "packBF16Rows4 packBF16Rows1 packF16Rows4 packF16Rows1", "- decoded rows are packed"},
 	{"PackRows", "packT8 packT4 packCopy4", "packCopy512", "packT8 packT4 packCopy4"},
 	{"Gemm", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm512", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
 	{"GemmPanels", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6", "gemm512", "gemm1 gemm2 gemm3 gemm4 gemm5 gemm6"},
@@ -92,7 +93,7 @@ var kernelTiers = []struct{ kernel, avx2, avx512, neon string }{
 }
 
 // notKernels are the exported functions that compute sizes and names.
-var notKernels = []string{"HasRowDotsNF4", "HasPackNF4", "Tier", "Tiers", "Depth", "TileRows", "WideTiles", "HasBF16", "WordsBF16", "DepthBF16", "GemmScratch", "PanelsLen", "NewCodebook", "NewByteMap", "HasRowDotsNF4Int16", "HasInt16"}
+var notKernels = []string{"HasRowDotsNF4", "HasPackNF4", "HasPackHalf", "Tier", "Tiers", "Depth", "TileRows", "WideTiles", "HasBF16", "WordsBF16", "DepthBF16", "GemmScratch", "PanelsLen", "NewCodebook", "NewByteMap", "HasRowDotsNF4Int16", "HasInt16"}
 
 func TestKernelTable(t *testing.T) {
 	rows := map[string]bool{}

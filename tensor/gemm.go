@@ -419,6 +419,10 @@ func (g *gemmCall) packColumns(panels []float32, j, nn, l, kk, worker int) {
 			return
 		}
 	}
+	if (b.dt == BF16 || b.dt == F16) && !along && !g.bf16 && asm.HasPackHalf() {
+		asm.PackHalf(panels[:asm.PanelsLen(kk, nn)], b.raw[2*((g.l0+l)*b.rs+g.j0+j):], b.rs, kk, nn, b.dt == F16)
+		return
+	}
 	if b.dt == Panels && !along && !g.bf16 {
 		asm.Repack(panels[:asm.PanelsLen(kk, nn)], b.f32[(g.l0+l)*b.rs+(g.j0+j)*asm.TileCols:], asm.TileCols*b.rs, kk, nn)
 		return

@@ -163,6 +163,29 @@ func TestGemm(t *testing.T) {
 	}
 }
 
+// Products with stored weights are those with the decoded ones, bit for bit, whether
+// panels are shared or packed by those who multiply them.
+func TestGemmStored(t *testing.T) {
+	w := NewWorkers(2)
+	defer w.Close()
+	r := rand.New(rand.NewPCG(5, 5))
+	for _, dt := range []DType{BF16, F16, Q8_0, Q4_0} {
+		for _, s := range [][3]int{{20, 1120, 320}, {600, 96, 64}, {30, 224, 300}} {
+			for _, transposed := range []bool{false, true} {
+				m, n, k := s[0], s[1], ceil(s[2], 32)*32
+				a, _ := operand(r, F32, m, k, false)
+				b, dense := operand(r, dt, k, n, transposed)
+				got, want := make([]float32, m*n), make([]float32, m*n)
+				gemm(w, got, n, a, b, m, n, k, 1, false)
+				gemm(w, want, n, a, matrix{f32: dense, dt: F32, rs: n, cs: 1}, m, n, k, 1, false)
+				if !slices.Equal(got, want) {
+					t.Errorf("%v %v transposed %v: not the product of the decoded", dt, s, transposed)
+				}
+			}
+		}
+	}
+}
+
 func TestGemm64(t *testing.T) {
 	w := NewWorkers(2)
 	defer w.Close()

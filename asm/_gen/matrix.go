@@ -149,6 +149,10 @@ func gemms(arm bool) string {
 	if !arm {
 		l.text("fmaLoop512", 8, fmaLoop(arm, "Z", 24))
 		l.text("packCopy512", 40, packCopy512)
+		for _, panels := range []int{4, 1} {
+			l.text(fmt.Sprintf("packBF16Rows%d", panels), 32, func(p func(string, ...any)) { packHalf512(p, false, panels) })
+			l.text(fmt.Sprintf("packF16Rows%d", panels), 32, func(p func(string, ...any)) { packHalf512(p, true, panels) })
+		}
 		gemm512(&l, "gemm512", multiplyF32, 16, 32, 8)
 		gemm512(&l, "gemmBF16", multiplyBF16, 16, 32)
 		for i := range 16 { // words i and 16+i

@@ -145,3 +145,37 @@ func packRowsAMD64(p func(string, ...any), panels int) {
 	p("VZEROUPPER")
 	p("RET")
 }
+
+// packHalf512 is packRowsAMD64 for rows of BF16 or F16; it asks for the rows that are k
+// further, those of the next piece.
+func packHalf512(p func(string, ...any), f16 bool, panels int) {
+	p("MOVQ dst+0(FP), DI")
+	p("MOVQ src+8(FP), AX")
+	p("MOVQ ld+16(FP), BX")
+	p("MOVQ k+24(FP), R12")
+	p("MOVQ R12, R8")
+	p("SHLQ $6, R8")
+	p("LEAQ (R8)(R8*2), R9")
+	p("MOVQ R12, DX")
+	p("IMULQ BX, DX")
+	dst := []string{"(DI)", "(DI)(R8*1)", "(DI)(R8*2)", "(DI)(R9*1)"}
+	p("row:")
+	for i := range panels {
+		if i%2 == 0 {
+			p("PREFETCHT1 %d(AX)(DX*1)", 32*i)
+		}
+		if f16 {
+			p("VCVTPH2PS %d(AX), Z%d", 32*i, i)
+		} else {
+			p("VPMOVZXWD %d(AX), Z%d", 32*i, i)
+			p("VPSLLD $16, Z%d, Z%d", i, i)
+		}
+		p("VMOVUPS Z%d, %s", i, dst[i])
+	}
+	p("ADDQ BX, AX")
+	p("ADDQ $64, DI")
+	p("DECQ R12")
+	p("JNE row")
+	p("VZEROUPPER")
+	p("RET")
+}
