@@ -63,7 +63,7 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 	}
 	g.serial = w.n == 1 || m*n*k < serialWork
 	if g.skinny() {
-		g.run(w, g.startSkinny(&cutter{g.b.dt.Bytes(g.n * g.k), w.n}), g.stream)
+		g.run(w, g.startSkinny(&cutter{g.b.dt.Bytes(g.n * g.k), w.n}, nil), g.stream)
 	} else {
 		inPlace := (g.a.inPlace() || g.a.dt == F32 && g.m <= thinCols) && !g.bf16
 		g.direct = !g.bf16 && g.a.dt == F32 && g.b.dt == F32 && g.b.cs == 1 && (g.m <= directRows || asm.WideTiles() && inPlace && g.b.inPlace() && (g.k > shortInner || g.b.rs%512 != 0) && (g.n%asm.TileCols == 0 || g.n >= groupMost))
@@ -150,7 +150,8 @@ type gemmCall struct {
 	x        []float32      // skinny: a with its rows contiguous
 	starts   []int          // skinny: the rows of b with which tasks begin, and their number
 	split    []float32      // skinny, NF4 where it lies: the same as asm.SplitNF4 has it
-	integers []asm.Vector16 // skinny, computing in integers: a rounded
+	integers []asm.Vector16 // skinny, computing in integers: a rounded, here or by another call
+	rounded  []asm.Vector16 // room for it
 
 	then *gemmCall // what else is added to c, in the same strips; nil: nothing
 

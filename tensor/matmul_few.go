@@ -68,9 +68,11 @@ func (c *CPU) matMulTs(ps []Product) {
 	}
 	cut := cutter{bytes, c.workers.n}
 	tasks := 0
+	var before *gemmCall
 	for _, g := range f.calls {
 		f.first = append(f.first, tasks)
-		tasks += g.startSkinny(&cut)
+		tasks += g.startSkinny(&cut, before)
+		before = g
 	}
 	if work < serialWork {
 		alone(tasks, f.run)

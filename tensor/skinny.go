@@ -38,8 +38,9 @@ func padded(m, k int) int {
 }
 
 // startSkinny prepares to stream the rows of the transposed b and returns the number
-// of tasks into which c cuts them.
-func (g *gemmCall) startSkinny(c *cutter) (tasks int) {
+// of tasks into which c cuts them. before is a product in progress that may have
+// rounded the same a, or nil.
+func (g *gemmCall) startSkinny(c *cutter, before *gemmCall) (tasks int) {
 	ldx := padded(g.m, g.k)
 	if g.a.cs != 1 || ldx != g.k && g.a.rs%1024 == 0 {
 		g.x = floats(&g.x, g.m*ldx)
@@ -50,14 +51,14 @@ func (g *gemmCall) startSkinny(c *cutter) (tasks int) {
 		}
 		g.a = matrix{f32: g.x, dt: F32, rs: ldx, cs: 1}
 	}
-	g.split, g.integers = g.split[:0], g.integers[:0]
+	g.split, g.integers = g.split[:0], nil
 	q := g.b.quant
 	switch {
 	case !g.int16:
 	case q != nil && asm.HasRowDotsNF4Int16(g.k, q.Block) && g.b.at%64 == 0:
-		g.round(64)
+		g.round(64, before)
 	case rowDotsInt16[g.b.dt] != nil && asm.HasInt16():
-		g.round(32)
+		g.round(32, before)
 	}
 	if q != nil && len(g.integers) == 0 && asm.HasRowDotsNF4(g.m, g.k, q.Block) && g.b.at%32 == 0 {
 		g.split = floats(&g.split, g.m*ldx)
@@ -92,12 +93,17 @@ func (c *cutter) cut(starts []int, n, row, most int) []int {
 	return append(starts, n)
 }
 
-// round rounds a's rows to integers, in blocks.
-func (g *gemmCall) round(block int) {
-	if cap(g.integers) < g.m {
-		g.integers = make([]asm.Vector16, skinnyRows)
+// round rounds a's rows to integers, in blocks, unless before has them.
+func (g *gemmCall) round(block int, before *gemmCall) {
+	if before != nil && len(before.integers) == g.m && before.k == g.k && &before.a.f32[0] == &g.a.f32[0] &&
+		(before.b.quant != nil) == (g.b.quant != nil) {
+		g.integers = before.integers
+		return
 	}
-	g.integers = g.integers[:g.m]
+	if g.rounded == nil {
+		g.rounded = make([]asm.Vector16, skinnyRows)
+	}
+	g.integers = g.rounded[:g.m]
 	for i := range g.integers {
 		v := &g.integers[i]
 		v.Round(g.a.f32[i*g.a.rs:][:g.k], block)

@@ -3,6 +3,7 @@ package tensor
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/tenon-ml/tenon/asm"
@@ -106,5 +107,49 @@ func TestSkinnyInt16(t *testing.T) {
 				t.Errorf("%s, %d rows: a product allocates %v objects", dt, m, a)
 			}
 		}
+	}
+}
+
+// Products over one x, which is rounded for all of them where their blocks are alike,
+// are what each is alone.
+func TestProductsInt16(t *testing.T) {
+	const n, k = 24, 256
+	r := rand.New(rand.NewPCG(35, 36))
+	cpu := NewCPU(2)
+	defer cpu.Close()
+	cpu.SetCompute(ComputeInt16)
+	noise := func(n int) []float32 {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(r.NormFloat64())
+		}
+		return x
+	}
+	for _, m := range []int{1, 3} {
+		xs := []*Tensor{FromF32(cpu, noise(m*k), m, k), FromF32(cpu, noise(m*k), m, k)}
+		var ps []Product
+		var want [][]float32
+		for i, dt := range []DType{Q8_0, Q8_0, NF4, FP4, Q8_0, Q8_0} {
+			w, err := Quantize(cpu, noise(n*k), Shape{n, k}, QuantOptions{DType: dt, Block: 64})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Release()
+			p := Product{Z: New(cpu, F32, m, n), X: xs[i/5], Y: w, Alpha: 1}
+			defer p.Z.Release()
+			cpu.matMulTs([]Product{p})
+			ps, want = append(ps, p), append(want, p.Z.F32s())
+			p.Z.Fill(0)
+		}
+		for range 2 {
+			cpu.matMulTs(ps)
+			for i, p := range ps {
+				if !slices.Equal(p.Z.F32(), want[i]) {
+					t.Errorf("%d rows: product %d differs from what it is alone", m, i)
+				}
+			}
+		}
+		xs[0].Release()
+		xs[1].Release()
 	}
 }
