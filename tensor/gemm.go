@@ -23,7 +23,8 @@ const (
 	directRows = 24      // up to here, rows of b are read where they lie, whatever the matrix: packing costs more
 	thinCols   = 64      // up to here, a is read where it lies, whatever the matrix
 	swapCols   = 16      // up to here, columns of c are computed as rows; no more than PackRows' tiles
-	stripRows  = 2048    // up to here, a task packs its columns of b itself
+	stripRows  = 512     // up to here, a task packs its columns of b itself, and of F32 always
+	stripPart  = 2048    // for so many rows of a at a time
 	narrowCols = 32      // columns that it packs where there are few
 	shortInner = 128     // inner dimensions up to which 2 KiB is no distance for b's rows where they lie
 	leastBF16  = 16      // extents from which on products are computed in BF16
@@ -253,7 +254,8 @@ func (g *gemmCall) runPacked(w *Workers) {
 	}
 	rows := min(g.m, ceil(packFloats/inner, g.aRows)*g.aRows)
 	if g.strips = g.inStrips(w.n); g.strips {
-		cols, rows, inner = g.n, g.m, min(g.k, max(1, packFloats/(g.m*g.depth))*g.depth)
+		rows = min(g.m, stripPart)
+		cols, inner = g.n, min(g.k, max(1, packFloats/(rows*g.depth))*g.depth)
 	}
 	panels, tiles := 0, 0
 	if !g.direct && !g.frozen && !g.strips {
@@ -315,7 +317,7 @@ func (g *gemmCall) cut() {
 // itself piece by piece: panels for all would go to memory and back, and with few rows
 // that takes as long as multiplying them.
 func (g *gemmCall) inStrips(threads int) bool {
-	if g.direct || g.frozen || g.swapped && !g.bf16 || g.m > stripRows {
+	if g.direct || g.frozen || g.swapped && !g.bf16 || g.m > stripRows && (g.bf16 || g.b.dt != F32) {
 		return false
 	}
 	if g.narrow(threads) {
