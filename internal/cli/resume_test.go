@@ -52,7 +52,7 @@ func stepLines(t *testing.T, stdout string, from int) []map[string]any {
 		if err := json.Unmarshal([]byte(line), &m); err != nil {
 			t.Fatal(err)
 		}
-		for _, k := range []string{"tokens_per_s", "rss_bytes", "seconds", "out", "planned_bytes", "planned_for_longest_bytes", "measured_bytes"} {
+		for _, k := range []string{"tokens_per_s", "rss_bytes", "seconds", "out", "planned_bytes", "planned_for_longest_bytes", "besides_bytes", "measured_bytes"} {
 			delete(m, k)
 		}
 		if step, ok := m["step"].(float64); !ok || int(step) >= from {
