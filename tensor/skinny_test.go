@@ -153,3 +153,31 @@ func TestProductsInt16(t *testing.T) {
 		xs[1].Release()
 	}
 }
+
+// A cutter's tasks are all rows in order, none longer than it may be, and the last ones
+// of several matrices are short.
+func TestCutter(t *testing.T) {
+	for _, threads := range []int{1, 2, 3, 16} {
+		for _, c := range []struct{ n, row, most int }{{1, 1, 5}, {576, 324, 2048}, {49152, 612, 2048}, {7, 1 << 20, 2}, {3000, 64, 300}} {
+			cut := cutter{2 * c.n * c.row, threads}
+			var starts []int
+			for range 2 {
+				starts = cut.cut(starts[:0], c.n, c.row, c.most)
+				if starts[0] != 0 || starts[len(starts)-1] != c.n {
+					t.Fatalf("%+v, %d threads: tasks begin at %v", c, threads, starts)
+				}
+				for i, j := range starts[1:] {
+					if rows := j - starts[i]; rows < 1 || rows > c.most {
+						t.Errorf("%+v, %d threads: a task of %d rows", c, threads, rows)
+					}
+				}
+			}
+			if last := starts[len(starts)-1] - starts[len(starts)-2]; threads > 1 && last*c.row > max(2*streamLeast, 4*c.row) {
+				t.Errorf("%+v, %d threads: the last task has %d rows", c, threads, last)
+			}
+			if cut.bytes != 0 {
+				t.Errorf("%+v, %d threads: %d bytes are left", c, threads, cut.bytes)
+			}
+		}
+	}
+}
