@@ -170,9 +170,10 @@ func TestGemmStored(t *testing.T) {
 	defer w.Close()
 	r := rand.New(rand.NewPCG(5, 5))
 	for _, dt := range []DType{BF16, F16, Q8_0, Q4_0} {
-		for _, s := range [][3]int{{20, 1120, 320}, {600, 96, 64}, {30, 224, 300}} {
+		for _, s := range [][3]int{{20, 1120, 320}, {600, 96, 64}, {30, 224, 300}, {15, 65, 1}} {
 			for _, transposed := range []bool{false, true} {
-				m, n, k := s[0], s[1], ceil(s[2], 32)*32
+				block, _ := dt.Block()
+				m, n, k := s[0], ceil(s[1], block)*block, ceil(s[2], block)*block
 				a, _ := operand(r, F32, m, k, false)
 				b, dense := operand(r, dt, k, n, transposed)
 				got, want := make([]float32, m*n), make([]float32, m*n)

@@ -56,7 +56,7 @@ func (x *matrix) decode(dst []float32, r0, rows, c0, cols int) {
 		unpack(dst, x.f32, ld, r0, rows, c0, cols)
 		return
 	}
-	if cols == ld {
+	if cols == ld && c0 == 0 {
 		x.dt.Decode(dst[:rows*cols], x.raw[x.dt.Bytes(r0*ld):])
 		return
 	}
