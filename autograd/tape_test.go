@@ -684,6 +684,39 @@ func crossEntropyOn(t *testing.T, dev tensor.Device, x *array, w *Value, labels 
 	return l.T.Item(), grads[in].F64s(), grads[w].F64s()
 }
 
+// TestCrossEntropyLean: where memory is saved fewer rows are multiplied at once, and no
+// bit changes.
+func TestCrossEntropyLean(t *testing.T) {
+	for _, s := range [][2]int{{100, 49152}, {33, 150_000}} {
+		n, v := s[0], s[1]
+		run := func(lean bool) (loss float64, dx []float64, peak int) {
+			cpu, g := newCPU(t), newGen("lean")
+			x, w, labels := g.arr(1, n, 70), param(t, cpu, g, false, 1, v, 70), g.ids(n, v)
+			from, _, _ := cpu.MemoryStats()
+			arena := tensor.NewArena(cpu)
+			defer arena.Close()
+			tape := NewTape(arena)
+			defer tape.Close()
+			tape.lean = lean
+			in := tape.Leaf(x.tensor(tape, tensor.F32))
+			grads := Grads{}
+			defer grads.Release()
+			l := CrossEntropy(in, Affine{W: w}, labels, 1)
+			Backward(l, grads)
+			_, _, peak = cpu.MemoryStats()
+			return l.T.Item(), grads[in].F64s(), peak - from
+		}
+		loss, dx, peak := run(false)
+		leanLoss, leanDX, leanPeak := run(true)
+		if loss != leanLoss || !slices.Equal(dx, leanDX) {
+			t.Errorf("%d rows of %d: another result", n, v)
+		}
+		if 2*leanPeak > peak && n > 33 {
+			t.Errorf("%d rows of %d: %d bytes, without saving %d", n, v, leanPeak, peak)
+		}
+	}
+}
+
 // TestCrossEntropyMemory goes by chunks of rows: the matrix of logits never
 // exists, and the result is that of the rows by themselves.
 func TestCrossEntropyMemory(t *testing.T) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that docs/performance.md shows, measured on this machine: about ten minutes
+# Everything that docs/performance.md shows, measured on this machine: about half an hour
 # on two cores, with nothing else at work. What a peer needs is said in README.md.
 #
 #	TENON_PYTHON=venv/bin/python bench/measure.sh OUT [GROUP...]

@@ -99,8 +99,28 @@ func gemmCases() (cases []gemmCase) {
 		cases = append(cases, gemmCase{100, 40, k, false, false, dt, F32, 1, false}, gemmCase{m, 40, 401, true, true, dt, F32, 1, false}, gemmCase{4, 40, k, false, true, dt, F32, 1, false},
 			gemmCase{50, 300, k, false, true, dt, dt, 1, false})
 	}
+	// At random, at and beside the bounds between the ways through a product.
+	r := rand.New(rand.NewPCG(77, 5))
+	dims := []int{1, 2, 3, 8, 9, 15, 16, 17, 24, 25, 32, 33, 63, 64, 65, 100, 130, 257, 513, 1100, 2049}
+	types := []DType{F32, F32, F32, BF16, F16, Q8_0, Q4_0}
+	for len(cases) < randomCases {
+		at, bt := r.IntN(3) == 0, r.IntN(2) == 0
+		x := gemmCase{dims[r.IntN(len(dims))], dims[r.IntN(len(dims))], dims[r.IntN(len(dims))], at, bt, F32, types[r.IntN(len(types))], []float32{1, 1, 0.5}[r.IntN(3)], r.IntN(3) == 0}
+		block, _ := x.bdt.Block()
+		if bt {
+			x.k = ceil(x.k, block) * block
+		} else {
+			x.n = ceil(x.n, block) * block
+		}
+		if x.m*x.n*x.k < 2<<20 {
+			cases = append(cases, x)
+		}
+	}
 	return cases
 }
+
+// randomCases is how many cases there are, with those that are drawn.
+const randomCases = 700
 
 func TestGemm(t *testing.T) {
 	pools := []*Workers{NewWorkers(1), NewWorkers(2), NewWorkers(5)}
