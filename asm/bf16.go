@@ -1,9 +1,6 @@
 package asm
 
-import (
-	"math"
-	"unsafe"
-)
+import "math"
 
 // BF16 products take their operands in pairs: a pair is the bfloat16 of two
 // neighbours along the inner dimension, the first one in the lower half, in the four
@@ -153,10 +150,6 @@ func roundBF16(v float32) uint32 {
 
 func pair(x, y float32) float32 {
 	return math.Float32frombits(roundBF16(x)>>16 | roundBF16(y))
-}
-
-func bytesOf(x []float32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
 
 // GemmBF16 is Gemm with both operands rounded to BF16, to nearest even.
