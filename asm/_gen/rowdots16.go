@@ -156,12 +156,7 @@ func dots16(p printer, name string) {
 		p("VEXTRACTF64X4 $1, Z15, Y0")
 		p("VADDPS Y0, Y15, Y15")
 	}
-	p("VEXTRACTF128 $1, Y15, X0")
-	p("VADDPS X0, X15, X15")
-	p("VPERMILPS $0xEE, X15, X0")
-	p("VADDPS X0, X15, X15")
-	p("VPERMILPS $0x55, X15, X0")
-	p("VADDSS X0, X15, X15")
+	sumLanes(p, 15)
 	if name == "Q4_1" {
 		p("VADDSS X12, X15, X15")
 	}
@@ -172,6 +167,16 @@ func dots16(p printer, name string) {
 	p("JNE row")
 	p("VZEROUPPER")
 	p("RET")
+}
+
+// sumLanes adds up the lanes of Y register y, by halves, in its first one.
+func sumLanes(p printer, y int) {
+	p("VEXTRACTF128 $1, Y%d, X0", y)
+	p("VADDPS X0, X%d, X%d", y, y)
+	p("VPERMILPS $0xEE, X%d, X0", y)
+	p("VADDPS X0, X%d, X%d", y, y)
+	p("VPERMILPS $0x55, X%d, X0", y)
+	p("VADDSS X0, X%d, X%d", y, y)
 }
 
 // dots16Side writes the kernel of a format of 32 elements a block in AVX-512, for four
@@ -260,16 +265,11 @@ func dots16Side(p printer, name string) {
 	p("JNE block")
 	p("MOVQ DI, AX")
 	for r := range 4 {
-		p("VEXTRACTF128 $1, Y%d, X0", 12+r)
-		p("VADDPS X0, X%d, X1", 12+r)
-		p("VPERMILPS $0xEE, X1, X0")
-		p("VADDPS X0, X1, X1")
-		p("VPERMILPS $0x55, X1, X0")
-		p("VADDSS X0, X1, X1")
+		sumLanes(p, 12+r)
 		if name == "Q4_1" {
-			p("VADDSS X%d, X1, X1", 8+r)
+			p("VADDSS X%d, X%d, X%d", 8+r, 12+r, 12+r)
 		}
-		p("VMOVSS X1, (AX)")
+		p("VMOVSS X%d, (AX)", 12+r)
 		p("ADDQ BX, AX")
 	}
 	p("ADDQ $4, DI")
