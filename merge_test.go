@@ -118,30 +118,39 @@ func sameFolders(t *testing.T, got, want string) {
 	}
 }
 
-// TestMergeRequantized encodes what a 4-bit base and an adapter are together: weights of
-// linear layers are what Quantize makes of the merged ones, all else is as merged.
-func TestMergeRequantized(t *testing.T) {
-	const base = "testdata/bnb/nf4-double"
-	o := tensor.QuantOptions{DType: tensor.NF4, Block: 64, Double: true}
+// mergedInMemory returns a base with a random adapter merged into it, and the adapter's
+// folder: what Merge is to give for both.
+func mergedInMemory(t *testing.T, base string, targets ...string) (m *tenon.Model, adapter string) {
+	t.Helper()
 	m, err := tenon.Load(base, tenon.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
-	a, err := lora.New(m.LM, "x", lora.Config{Rank: 2, Alpha: 8, Init: "random", Targets: lora.Names{List: []string{"q_proj", "down_proj", "embed_tokens"}}}, 7, m.Device)
+	t.Cleanup(func() { m.Close() })
+	a, err := lora.New(m.LM, "x", lora.Config{Rank: 2, Alpha: 8, Init: "random", Targets: lora.Names{List: targets}}, 7, m.Device)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.Remove()
-	adapter, out := t.TempDir(), t.TempDir()
+	t.Cleanup(a.Remove)
+	adapter = t.TempDir()
 	if err := a.Save(adapter); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Merge(); err != nil {
 		t.Fatal(err)
 	}
+	return m, adapter
+}
+
+// TestMergeRequantized encodes what a 4-bit base and an adapter are together: weights of
+// linear layers are what Quantize makes of the merged ones, all else is as merged.
+func TestMergeRequantized(t *testing.T) {
+	const base = "testdata/bnb/nf4-double"
+	o := tensor.QuantOptions{DType: tensor.NF4, Block: 64, Double: true}
+	m, adapter := mergedInMemory(t, base, "q_proj", "down_proj", "embed_tokens")
+	out := t.TempDir()
 	reports := map[string]tenon.QuantError{}
-	err = tenon.Merge(t.Context(), base, adapter, out, tenon.MergeOptions{Requantize: o, Report: func(r tenon.QuantError) { reports[r.Name] = r }}, t.Logf)
+	err := tenon.Merge(t.Context(), base, adapter, out, tenon.MergeOptions{Requantize: o, Report: func(r tenon.QuantError) { reports[r.Name] = r }}, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,23 +196,8 @@ func TestMergeRequantized(t *testing.T) {
 // BF16: left in "the base's type" the sums are F32.
 func TestMergeStorage(t *testing.T) {
 	const base = "testdata/bnb/storage-bf16"
-	m, err := tenon.Load(base, tenon.Options{Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	a, err := lora.New(m.LM, "x", lora.Config{Rank: 2, Alpha: 8, Init: "random", Targets: lora.Names{List: []string{"q_proj"}}}, 7, m.Device)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Remove()
-	adapter, out := t.TempDir(), t.TempDir()
-	if err := a.Save(adapter); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Merge(); err != nil {
-		t.Fatal(err)
-	}
+	m, adapter := mergedInMemory(t, base, "q_proj")
+	out := t.TempDir()
 	if err := tenon.Merge(t.Context(), base, adapter, out, tenon.MergeOptions{}, t.Logf); err != nil {
 		t.Fatal(err)
 	}
