@@ -67,11 +67,26 @@ func gemm(w *Workers, c []float32, ldc int, a, b matrix, m, n, k int, alpha floa
 		g.run(w, g.startSkinny(&cutter{g.b.dt.Bytes(g.n * g.k), w.n}, nil), g.stream)
 	} else {
 		inPlace := (g.a.inPlace() || g.a.dt == F32 && g.m <= thinCols) && !g.bf16
-		g.direct = !g.bf16 && g.a.dt == F32 && g.b.dt == F32 && g.b.cs == 1 && (g.m <= directRows || asm.WideTiles() && inPlace && g.b.inPlace() && (g.k > shortInner || g.b.rs%512 != 0) && (g.n%asm.TileCols == 0 || g.n >= groupMost))
+		g.direct = g.readsB(inPlace)
 		g.frozen = g.b.dt == Panels && g.b.rs == 1 && g.b.cs != 1 && !g.bf16
 		g.tiled = g.a.dt != F32 || g.bf16 || !g.direct && !inPlace && g.n > thinCols
 		g.runPacked(w)
 	}
+}
+
+// readsB reports whether b is read where it lies: for few rows of a, and, with tiles that
+// fetch b's next rows, for more that are read where they lie too, if b's do not meet in the
+// same sets of a cache and little of a panel is unused.
+func (g *gemmCall) readsB(inPlace bool) bool {
+	b := &g.b
+	if g.bf16 || g.a.dt != F32 || b.dt != F32 || b.cs != 1 {
+		return false
+	}
+	if g.m <= directRows {
+		return true
+	}
+	apart := b.inPlace() && (g.k > shortInner || b.rs%512 != 0)
+	return inPlace && asm.WideTiles() && apart && (g.n%asm.TileCols == 0 || g.n >= groupMost)
 }
 
 // swaps reports whether to compute cᵀ = bᵀ·aᵀ, since few columns would not fill a

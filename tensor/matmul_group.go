@@ -33,8 +33,8 @@ func (c *CPU) group(a matrix, m, k int) group {
 	}
 	p.left = w.takeGemm(nil, 0, a, matrix{}, m, 0, k, 1, false)
 	p.left.serial = w.n == 1
-	words := p.left.packLeft()
-	p.left.room(0, words)
+	p.left.whole16()
+	p.left.room(0, p.left.leftTasks())
 	p.left.run(w, p.left.aTasks, p.left.part)
 	return p
 }
@@ -45,11 +45,15 @@ func (p *group) done() {
 	}
 }
 
-// packLeft prepares to pack all of a as BF16 and returns the floats that it takes.
-func (g *gemmCall) packLeft() (words int) {
+// whole16 prepares a product in BF16, all of it at once.
+func (g *gemmCall) whole16() {
 	g.bf16, g.tiled = true, true
 	g.cut()
 	g.j0, g.l0, g.i0, g.nn, g.ll, g.mm = 0, 0, 0, g.n, g.k, g.m
+}
+
+// leftTasks sets the tasks that pack a, and returns the floats that it takes.
+func (g *gemmCall) leftTasks() (words int) {
 	g.bTasks, g.aTasks = 0, ceil(g.k, g.depth)*ceil(g.m, g.aRows)
 	return g.m * g.words(g.k)
 }
@@ -94,7 +98,7 @@ func (p *group) call(t *groupTerm) *gemmCall {
 		s := w.takeGemm(t.c, t.ldc, t.a2, t.b2, p.m, t.n, t.k2, t.alpha2, true)
 		g.then = s
 		s.strip16(w.n)
-		s.tiles = floats(&s.own, s.packLeft())
+		s.tiles = floats(&s.own, s.leftTasks())
 		for task := range s.aTasks {
 			s.partTask(task, 0)
 		}
@@ -105,8 +109,7 @@ func (p *group) call(t *groupTerm) *gemmCall {
 
 // strip16 prepares a product in BF16 in strips.
 func (g *gemmCall) strip16(threads int) {
-	g.bf16, g.tiled, g.strips, g.direct, g.frozen = true, true, true, false, false
-	g.cut()
+	g.strips, g.direct, g.frozen = true, false, false
+	g.whole16()
 	g.narrow(threads)
-	g.j0, g.l0, g.i0, g.nn, g.ll, g.mm = 0, 0, 0, g.n, g.k, g.m
 }
