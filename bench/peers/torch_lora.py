@@ -14,14 +14,11 @@ serve.py).
 """
 
 import argparse
-import ctypes
-import gc
 import json
 import pathlib
 import platform
 import statistics
 import sys
-import time
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "testdata" / "gen"))
 import golden  # first: it mends sys.path
@@ -33,13 +30,7 @@ import transformers
 import smollm2_model
 
 from serve import serve
-
-
-def memory(key):
-    for line in open("/proc/self/status"):
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    return 0
+from training import Steps, memory, settle
 
 
 def cpu():
@@ -76,32 +67,10 @@ def main():
     model.train()
     if a.compile:
         model = torch.compile(model)
-    params = [p for p in model.parameters() if p.requires_grad]
-    opt = torch.optim.AdamW(params, lr=2e-4)
     x = torch.randint(3, model.config.vocab_size, (a.batch, a.seq))
-    # Reading the file must not count as the step's memory.
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
     loading = memory("VmHWM")
-    try:
-        pathlib.Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
-    loaded = memory("VmRSS")
-
-    times, losses = [], []
-
-    def step():
-        t = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=a.bf16):
-            loss = model(input_ids=x, labels=x, use_cache=False).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(params, 1.0)
-        opt.step()
-        opt.zero_grad()
-        times.append(time.perf_counter() - t)
-        losses.append(float(loss.detach()))
-        return times[-1]
+    loaded = settle()
+    step = Steps(model, x, a.bf16)
 
     if a.serve:
         for _ in range(a.warmup):
@@ -110,14 +79,14 @@ def main():
         return serve({"peer": "PyTorch, " + kind, "version": torch.__version__}, lambda reps: step())
     for _ in range(a.warmup + a.steps):
         step()
-    middle = statistics.median(times[a.warmup :])
+    middle = statistics.median(step.times[a.warmup :])
     print(json.dumps(dict(
         peer="torch+peft", torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__,
         cpu=cpu(), threads=a.threads, attention=a.attention, recompute=a.recompute, compiled=a.compile, bf16=a.bf16, seq=a.seq, batch=a.batch, rank=a.rank,
-        trainable=sum(p.numel() for p in params), step_s=round(middle, 4), step_min_s=round(min(times[a.warmup :]), 4),
-        step_max_s=round(max(times[a.warmup :]), 4), tokens_per_s=round(a.batch * a.seq / middle, 1),
+        trainable=sum(p.numel() for p in step.params), step_s=round(middle, 4), step_min_s=round(min(step.times[a.warmup :]), 4),
+        step_max_s=round(max(step.times[a.warmup :]), 4), tokens_per_s=round(a.batch * a.seq / middle, 1),
         import_rss_bytes=imported, loaded_rss_bytes=loaded, loading_peak_rss_bytes=loading, peak_rss_bytes=memory("VmHWM"),
-        loss_first=losses[0], loss_last=losses[-1],
+        loss_first=step.losses[0], loss_last=step.losses[-1],
     )))
 
 

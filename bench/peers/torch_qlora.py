@@ -12,14 +12,12 @@ steps for bench/compare (see serve.py).
 """
 
 import argparse
-import ctypes
 import gc
 import json
 import pathlib
 import statistics
 import sys
 import tempfile
-import time
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "testdata" / "gen"))
 import golden  # noqa: F401  first: it mends sys.path
@@ -32,13 +30,7 @@ import transformers
 import smollm2_model
 
 from serve import serve
-
-
-def memory(key):
-    for line in open("/proc/self/status"):
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    return 0
+from training import Steps, memory, settle
 
 
 def base(double):
@@ -71,30 +63,9 @@ def main():
         task_type="CAUSAL_LM", r=a.rank, lora_alpha=2 * a.rank, target_modules="all-linear"))
     assert sum(isinstance(m, bitsandbytes.nn.Linear4bit) for m in model.modules()) == 210
     model.train()
-    params = [p for p in model.parameters() if p.requires_grad]
-    opt = torch.optim.AdamW(params, lr=2e-4)
     x = torch.randint(3, model.config.vocab_size, (1, a.seq))
-    # Reading the file must not count as the step's memory.
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    try:
-        pathlib.Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
-    loaded = memory("VmRSS")
-
-    times, losses = [], []
-
-    def step():
-        t = time.perf_counter()
-        loss = model(input_ids=x, labels=x, use_cache=False).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(params, 1.0)
-        opt.step()
-        opt.zero_grad()
-        times.append(time.perf_counter() - t)
-        losses.append(float(loss.detach()))
-        return times[-1]
+    loaded = settle()
+    step = Steps(model, x)
 
     for _ in range(a.warmup):
         step()
@@ -104,9 +75,9 @@ def main():
         step()
     print(json.dumps(dict(
         peer="bitsandbytes+peft", bitsandbytes=bitsandbytes.__version__, torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__,
-        threads=a.threads, seq=a.seq, rank=a.rank, double=a.double, trainable=sum(p.numel() for p in params),
-        step_s=round(statistics.median(times[a.warmup :]), 4), step_min_s=round(min(times[a.warmup :]), 4),
-        loaded_rss_bytes=loaded, peak_rss_bytes=memory("VmHWM"), loss_first=losses[0], loss_last=losses[-1],
+        threads=a.threads, seq=a.seq, rank=a.rank, double=a.double, trainable=sum(p.numel() for p in step.params),
+        step_s=round(statistics.median(step.times[a.warmup :]), 4), step_min_s=round(min(step.times[a.warmup :]), 4),
+        loaded_rss_bytes=loaded, peak_rss_bytes=memory("VmHWM"), loss_first=step.losses[0], loss_last=step.losses[-1],
     )))
 
 
